@@ -5,7 +5,7 @@ use textwrap::{Options, WordSeparator, WordSplitter, core::Word};
 
 /// Wraps `text` at `width` characters with a hanging indent of `column`; the caller has already printed the first
 /// `column` characters. Ends with a line break.
-pub fn hung(text: &str, column: usize, width: usize) -> String {
+pub fn hanging_indent(text: &str, column: usize, width: usize) -> String {
     let lines = textwrap::wrap(text, options(width.saturating_sub(column)));
     lines.join(&format!("\n{}", " ".repeat(column))).trim_end().to_owned() + "\n"
 }
@@ -51,9 +51,9 @@ mod tests {
     #[test]
     fn lines_hang_below_the_first() {
         let text = "one-two https://a.long.example/address three-four five";
-        assert_eq!(hung(text, 4, 16), "one-two\n    https://a.long.example/address\n    three-four\n    five\n");
-        assert_eq!(hung("", 4, 16), "\n");
-        assert_eq!(hung("a b", 20, 10), "a\n                    b\n");
+        assert_eq!(hanging_indent(text, 4, 16), "one-two\n    https://a.long.example/address\n    three-four\n    five\n");
+        assert_eq!(hanging_indent("", 4, 16), "\n");
+        assert_eq!(hanging_indent("a b", 20, 10), "a\n                    b\n");
     }
 
     #[test]

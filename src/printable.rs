@@ -4,7 +4,7 @@
 /// `text` without characters that control a terminal or mislead a reader: control characters (including escape
 /// sequences), bidirectional controls, and invisible characters.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|character| !misleads(*character)).collect()
+    text.chars().filter(|character| !is_invisible_or_control(*character)).collect()
 }
 
 /// `text`, cleaned as by [`printable`] and shortened for a message. For text from servers.
@@ -20,7 +20,7 @@ pub fn quoted(text: &str) -> String {
 /// Control characters, line and paragraph separators, and Unicode's Default_Ignorable_Code_Point: invisible characters
 /// such as bidirectional controls, joiners, fillers and tags. Emoji's sixteen variation selectors are allowed: they
 /// cannot encode a message.
-fn misleads(character: char) -> bool {
+fn is_invisible_or_control(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -75,7 +75,7 @@ pub(crate) mod tests {
 
     /// Whether `text` has no forbidden character.
     pub(crate) fn is_printable(text: &str) -> bool {
-        !text.chars().any(misleads)
+        !text.chars().any(is_invisible_or_control)
     }
 
     /// Texts with many forbidden characters.

@@ -331,7 +331,7 @@ mod tests {
 
     /// t035: what a client is told if the user does not sign in, declines, or has to run a command.
     #[test]
-    fn t035_what_the_client_is_told() {
+    fn t035_the_message_to_the_client() {
         let told = |error: LoginError| failure(&Error::from(error).while_doing("could not sign in to X"));
         assert_eq!(
             told(LoginError::TimedOut { after: USER_TIMEOUT, known_client: false }),

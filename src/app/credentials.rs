@@ -30,7 +30,7 @@ pub struct Credentials {
     pub clock: Arc<SystemClock>,
     /// The folder of the lock files.
     locks: PathBuf,
-    /// Those that may be renewing a token.
+    /// Token sources that may have a renewal in progress.
     sources: Arc<Mutex<Vec<TokenSource>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The demo's vendors in this process, and sign-ins to them that go with it.
+//! Runs the demo's vendors in this process, with temporary sign-ins to them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -235,7 +235,7 @@ pub struct Consent {
 }
 
 impl Consent {
-    /// One that reaches the page by `http`.
+    /// A browser that loads pages with `http`.
     pub fn new(http: &Arc<Http>) -> Self {
         Self { http: http.clone(), runtime: tokio::runtime::Handle::current() }
     }

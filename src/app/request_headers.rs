@@ -37,7 +37,7 @@ pub async fn request_headers(credentials: &Credentials, profile: &Profile) -> Re
     let token = timeout(DEADLINE, accepted_token(credentials, profile, &tokens)).await;
     // The refresh token may have been used up: its successor has to be stored before this process ends.
     tokens.settle().await;
-    let token = token.map_err(|_| late(profile))??;
+    let token = token.map_err(|_| header_timeout_error(profile))??;
     if token.is_bound() || token.has_certificate() {
         return Err(bound(profile, &token));
     }
@@ -111,7 +111,7 @@ fn login_required(profile: &Profile, reason: &str) -> Error {
     Error::new(ErrorKind::LoginRequired, text)
 }
 
-fn late(profile: &Profile) -> Error {
+fn header_timeout_error(profile: &Profile) -> Error {
     Error::new(
         ErrorKind::Network,
         format!("could not get a token for {} within {} s", profile.title, DEADLINE.as_secs()),

@@ -3,7 +3,7 @@
 use crate::{
     console::Console,
     login::options::GrantKind,
-    paragraph::hung,
+    paragraph::hanging_indent,
     profile::provider::{Facts, Provider},
 };
 
@@ -26,7 +26,7 @@ pub fn table(providers: &[&Provider], width: usize) -> String {
     }
     let line = |[name, title, sign_in, environments]: &[String; 4]| {
         let start = format!("{name:<0$}{title:<1$}{sign_in:<2$}", widths[0], widths[1], widths[2]);
-        let line = format!("{start}{}", hung(environments, column, width));
+        let line = format!("{start}{}", hanging_indent(environments, column, width));
         format!("{}\n", line.trim_end())
     };
     rows.iter().map(line).collect()
@@ -41,7 +41,7 @@ fn row(provider: &Provider) -> [String; 4] {
 fn paragraph([name, title, sign_in, environments]: &[String; 4], width: usize) -> String {
     let parts = [title, sign_in, environments].into_iter().filter(|part| !part.is_empty());
     let text = parts.map(String::as_str).collect::<Vec<_>>().join("; ");
-    format!("{name}\n  {}", hung(&text, 2, width))
+    format!("{name}\n  {}", hanging_indent(&text, 2, width))
 }
 
 /// The ways to sign in, in short words.

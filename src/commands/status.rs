@@ -13,7 +13,7 @@ use crate::{
     },
     error::Error,
     mcp::revision::Era,
-    paragraph::hung,
+    paragraph::hanging_indent,
     printable::printable,
     profile::{Profile, selector::Selector},
     settings::Settings,
@@ -137,7 +137,7 @@ const API_KEY: &str = "api key";
 fn renewal(credential: &Credential) -> &'static str {
     match credential.renewal {
         Renewal::ApiKey(_) => API_KEY,
-        _ if credential.renews_by_itself() => AUTOMATIC,
+        _ if credential.renews_automatically() => AUTOMATIC,
         _ => "sign in",
     }
 }
@@ -158,7 +158,7 @@ fn lines(now: Timestamp, documents: &[ProfileDocument], width: usize) -> Vec<Str
     let column = longest.min(width / 3) + 2;
     let line = |document: &ProfileDocument| {
         let name = format!("{:<1$}", document.profile, column - 2);
-        let state = hung(&printable(&state(now, document)), column, width);
+        let state = hanging_indent(&printable(&state(now, document)), column, width);
         let command = document.command.as_ref().map(|command| format!("{}{command}\n", " ".repeat(column)));
         format!("{name}  {state}{}", command.unwrap_or_default())
     };

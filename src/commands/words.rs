@@ -103,7 +103,7 @@ pub fn summarise(credentials: &Credentials, console: Console, profile: &Profile,
     }
     console.note(&format!("Stored in {}", credentials.store.description()));
     match credential.tokens.as_ref().and_then(|tokens| tokens.expires_at) {
-        _ if credential.renews_by_itself() => console.note("finmcp renews it automatically"),
+        _ if credential.renews_automatically() => console.note("finmcp renews it automatically"),
         Some(end) => {
             let left =
                 span::format_duration((end.as_second() - credentials.clock.now().as_second()).max(0).unsigned_abs());

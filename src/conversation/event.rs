@@ -11,7 +11,7 @@ use crate::{
     mcp::{malformed::Malformed, message::Message},
 };
 
-/// What the conversation reacts to.
+/// An input to the conversation.
 #[derive(Debug)]
 pub enum Event {
     /// The client sent a message.

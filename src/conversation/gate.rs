@@ -1,4 +1,4 @@
-//! Which requests finmcp accepts: only as many as there is memory for, and only those that the owner allows.
+//! Decides which requests finmcp accepts: as many as fit in memory, and only those that the user's rules allow.
 
 use crate::{
     conversation::{
@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// How many of the client's bytes may be in flight or waiting. Beyond that finmcp refuses requests, but small ones
-/// only after some more: the requests in flight may depend on them.
+/// The limit on the client's unsent and unanswered bytes. Small requests get [`CAPACITY_FOR_SMALL`] more, because a
+/// request in flight may wait for them.
 pub const BACKLOG_LIMIT: usize = 256 << 20;
 const CAPACITY_FOR_SMALL: usize = 64 << 20;
 const SMALL: usize = 64 << 10;
@@ -28,7 +28,7 @@ pub struct Gate {
 
 impl Gate {
     /// A gate that lets calls to finmcp's own tool pass.
-    pub fn beside(own_tool: Option<&'static str>) -> Self {
+    pub fn new(own_tool: Option<&'static str>) -> Self {
         Self { own_tool }
     }
 

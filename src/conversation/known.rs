@@ -1,4 +1,4 @@
-//! What every layer knows of the client and the server.
+//! The state that all layers share: facts about the client and the server.
 
 use crate::{
     conversation::{
@@ -18,8 +18,7 @@ pub struct Known {
     pub request_ids: RequestIds,
     /// The server's description, perhaps from an earlier conversation.
     pub server: Option<Description>,
-    /// Whether the server can be asked.
-    pub reach: Reach,
+    pub availability: ServerAvailability,
     pub client: Era,
     /// Which tools the client may see and call.
     pub policy: Policy,
@@ -29,16 +28,16 @@ pub struct Known {
     pub backlog: usize,
 }
 
-/// How far finmcp and the server have got.
+/// Whether the server can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Messages pass: the server is known, or nothing was asked yet.
+pub enum ServerAvailability {
+    /// Messages pass: the server's era is known, or finmcp has not asked yet.
     Open,
     /// finmcp is probing the server's era, and the client waits for the result.
     Probing,
-    /// The same, and finmcp has responded to the client in the server's place.
+    /// The probes continue, but finmcp has already responded to the client in the server's place.
     Slow,
-    /// The server could not be asked, and finmcp has responded to the client in its place. The next request probes
+    /// The probes failed, and finmcp has responded to the client in the server's place. The next request starts them
     /// again.
     Away,
 }
@@ -62,7 +61,7 @@ impl Known {
             labels,
             request_ids: RequestIds::default(),
             server: remembered,
-            reach: Reach::Open,
+            availability: ServerAvailability::Open,
             client: Era::Legacy,
             policy,
             shown: ShownTools::Own,

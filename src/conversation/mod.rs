@@ -88,7 +88,7 @@ impl Conversation {
         let mut session = Session::default();
         let tools = remembered.as_ref().and_then(Description::tools);
         tools.into_iter().for_each(|tools| session.recall_tools(tools));
-        let gate = Gate::beside(sign_in.tool());
+        let gate = Gate::new(sign_in.tool());
         Self {
             known: Known::new(labels, remembered, rules),
             layers: [

@@ -6,7 +6,7 @@ use crate::{
     conversation::{
         event::{Action, Alarm},
         failure::{Failure, Processed, Refusal},
-        known::{Known, Reach, ShownTools},
+        known::{Known, ServerAvailability, ShownTools},
         layer::{Comparison, Layer, ServerMessage, Signal, Step},
         probing::{Probe, ProbeResult, Probing},
         transport::Transport,
@@ -51,12 +51,12 @@ impl Negotiation {
         }
     }
 
-    fn reach(&self) -> Reach {
+    fn availability(&self) -> ServerAvailability {
         match &self.stage {
-            Stage::Probing(probing) if !probing.has_responded() => Reach::Probing,
-            Stage::Probing(probing) if probing.is_waiting() => Reach::Slow,
-            Stage::Probing(_) => Reach::Away,
-            _ => Reach::Open,
+            Stage::Probing(probing) if !probing.has_responded() => ServerAvailability::Probing,
+            Stage::Probing(probing) if probing.is_waiting() => ServerAvailability::Slow,
+            Stage::Probing(_) => ServerAvailability::Away,
+            _ => ServerAvailability::Open,
         }
     }
 
@@ -199,7 +199,7 @@ impl Negotiation {
     // The client meanwhile.
 
     fn received(&mut self, message: Message, known: &Known, out: &mut Vec<Step>) {
-        let is_away = self.reach() == Reach::Away;
+        let is_away = self.availability() == ServerAvailability::Away;
         let Some(probing) = self.probing() else { return };
         match (&message.kind, message.method().unwrap_or_default()) {
             (Kind::Notification { .. }, "notifications/cancelled") => {
@@ -248,7 +248,7 @@ impl Layer for Negotiation {
             }
             Stage::Assumed | Stage::Settled => return Some(message),
         };
-        known.reach = self.reach();
+        known.availability = self.availability();
         passed
     }
 
@@ -262,7 +262,7 @@ impl Layer for Negotiation {
             Stage::Probing(probing) if incoming.message.id().is_some_and(|id| probing.is_current(id)) => {
                 let result = probing.answered(incoming.message);
                 self.handle_result(result, known, out);
-                known.reach = self.reach();
+                known.availability = self.availability();
                 None
             }
             // The client does not know of this server's own messages yet.
@@ -283,7 +283,7 @@ impl Layer for Negotiation {
             Stage::Probing(probing) if refusal.message.id().is_some_and(|id| probing.is_current(id)) => {
                 let result = probing.refused(refusal);
                 self.handle_result(result, known, out);
-                known.reach = self.reach();
+                known.availability = self.availability();
                 None
             }
             Stage::Assumed => {
@@ -305,14 +305,14 @@ impl Layer for Negotiation {
             Signal::Woken(Alarm::SlowServer(number)) if self.negotiations == *number => {
                 self.respond_for_slow_server(known, out)
             }
-            Signal::SignedIn if known.reach == Reach::Away => self.send_first_probe(known, out),
+            Signal::SignedIn if known.availability == ServerAvailability::Away => self.send_first_probe(known, out),
             Signal::Stopping => {
                 let held = self.probing().map(Probing::take_requests).unwrap_or_default();
                 out.extend(held.into_iter().map(|held| Step::Refuse(Refusal::unsent(held, Failure::Stopped))));
             }
             _ => return,
         }
-        known.reach = self.reach();
+        known.availability = self.availability();
     }
 
     fn waiting(&self) -> usize {

@@ -77,12 +77,12 @@ enum OpeningResponse {
     Sent,
 }
 
-/// What the server's URL seems to be.
+/// Whether the URL is an MCP endpoint, judging by the probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint {
-    /// It has refused every probe like a URL that accepts no messages.
+    /// Every probe so far got HTTP 400, 404 or 405.
     Missing,
-    /// It accepts messages.
+    /// The URL accepts messages.
     Present,
 }
 

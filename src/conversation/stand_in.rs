@@ -5,7 +5,7 @@ use crate::{
     conversation::{
         acknowledged::{Acknowledged, wants_tools},
         failure::Refusal,
-        known::{Known, Reach, ShownTools},
+        known::{Known, ServerAvailability, ShownTools},
         layer::{Comparison, Layer, ServerMessage, Signal, Step},
         session::SUBSCRIBE,
     },
@@ -89,9 +89,9 @@ impl Layer for StandIn {
         if self.acknowledged.end(&message) {
             return None;
         }
-        let is_told = matches!(known.reach, Reach::Slow | Reach::Away);
+        let is_told = matches!(known.availability, ServerAvailability::Slow | ServerAvailability::Away);
         let answer = match (&message.kind, message.method().unwrap_or_default()) {
-            _ if known.reach == Reach::Open => return Some(message),
+            _ if known.availability == ServerAvailability::Open => return Some(message),
             (Kind::Request { id, .. }, "ping") => Message::response(id, "{}"),
             (Kind::Request { id, .. }, "server/discover") if is_told => {
                 Message::response(id, &known.tentative().as_discover_result())
@@ -102,7 +102,7 @@ impl Layer for StandIn {
                 self.subscriptions.push(message);
                 acknowledgment
             }
-            (Kind::Request { .. }, "tools/list") if known.reach == Reach::Slow => {
+            (Kind::Request { .. }, "tools/list") if known.availability == ServerAvailability::Slow => {
                 match known.list_from_memory(&message) {
                     Some(answer) => answer,
                     None => return Some(message),

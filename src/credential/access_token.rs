@@ -281,7 +281,7 @@ mod tests {
 
     /// A damaged store may hold a token that cannot be sent: finmcp sends no request instead of one without a token.
     #[test]
-    fn a_token_that_is_no_header_value_is_an_error() {
+    fn a_token_that_is_not_a_header_value_is_an_error() {
         let url: ServerUrl = "https://mcp.example/mcp".parse().unwrap();
         let secret = || Secret::new("a\r\nb".to_owned());
         let tokens = TokenSet { access_token: secret(), ..sample().tokens.unwrap() };

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_line_break_is_no_header() {
+    fn a_key_with_a_line_break_is_refused() {
         assert_eq!(KeyHeader::default().value(&Secret::new("a\r\nHost: evil".to_owned())), None);
     }
 }

@@ -132,7 +132,7 @@ impl Credential {
     }
 
     /// Whether its tokens are renewed without a user.
-    pub fn renews_by_itself(&self) -> bool {
+    pub fn renews_automatically(&self) -> bool {
         match self.renewal {
             Renewal::RefreshToken => {
                 self.end.is_none() && self.tokens.as_ref().is_some_and(|tokens| tokens.refresh_token.is_some())

@@ -195,7 +195,7 @@ impl Account {
         let token = AccessToken::new(tokens, &credential);
         let is_refused = self.state().refused.as_ref() == Some(&token);
         !is_refused
-            && (credential.renews_by_itself() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
+            && (credential.renews_automatically() || credential.is_alive() && token.is_usable(self.parts.clock.now()))
     }
 
     /// The file that shows a sign-in by another process without reading the store.

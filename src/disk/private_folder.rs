@@ -33,7 +33,7 @@ fn unsafe_place(problem: String, fix: impl Into<String>) -> PlaceError {
     PlaceError::Unsafe(UnsafePlace { problem, fix: fix.into() })
 }
 
-/// Creates `folder` if missing, for its owner only, and checks that it is a real folder that belongs to this user and
+/// Creates `folder` if missing, for its owner only, and checks that it is a folder that belongs to this user and
 /// that no other user can enter.
 pub(crate) fn ensure(folder: &Path) -> Result<(), PlaceError> {
     create(folder).map_err(failed("create", folder))?;

@@ -193,7 +193,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Why the command printed no headers. It gives the cure itself, if it knows one.
+    /// Why the command printed no headers, with the command's own hint if it printed one.
     fn refused(&self, printed: &Printed) -> Finding {
         let line = |start: &str| printed.said.lines().find_map(|line| line.strip_prefix(start)).map(printable::quoted);
         let trouble = self.trouble("prints no headers").because(line("error: ").unwrap_or_default());

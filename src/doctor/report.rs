@@ -8,7 +8,7 @@ use crate::{
         findings::Findings,
         step::{Finding, Step},
     },
-    paragraph::hung,
+    paragraph::hanging_indent,
 };
 
 /// The width of the text.
@@ -30,11 +30,11 @@ pub fn heading(now: Timestamp) -> String {
 pub fn lines(step: &Step, verdict: &str) -> String {
     let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().len()));
     let head = format!("{verdict}{padding}{:<13} ", step.name);
-    let mut text = head + &hung(&step.finding.what(), TEXT_COLUMN, WIDTH);
+    let mut text = head + &hanging_indent(&step.finding.what(), TEXT_COLUMN, WIDTH);
     if let Some(trouble) = step.finding.trouble() {
         for (word, sentences) in [("why:", &trouble.why), ("hint:", &trouble.hints)] {
             for sentence in sentences {
-                text.push_str(&format!("          {word:<6}{}", hung(sentence, REASON_COLUMN, WIDTH)));
+                text.push_str(&format!("          {word:<6}{}", hanging_indent(sentence, REASON_COLUMN, WIDTH)));
             }
         }
     }
@@ -53,7 +53,7 @@ pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
     }
     let line = |(cause, names): &(&str, Vec<&str>)| {
         let text = format!("{}: depends on {cause}", names.join(", "));
-        format!("{verdict} {}", hung(&text, SKIPPED_COLUMN, WIDTH))
+        format!("{verdict} {}", hanging_indent(&text, SKIPPED_COLUMN, WIDTH))
     };
     groups.iter().map(line).collect()
 }

@@ -118,7 +118,7 @@ fn signed_in(subject: &Subject<'_>, credential: &Credential, origin: Result<&Ori
     let client = if client.is_empty() { String::new() } else { format!(", client {client}") };
     let end = credential.tokens.as_ref().and_then(|tokens| tokens.expires_at);
     let end = end.map(|end| format!("token {}, ", validity(end, subject.clock.now()))).unwrap_or_default();
-    let renewal = if credential.renews_by_itself() { "renewed automatically" } else { "not renewed automatically" };
+    let renewal = if credential.renews_automatically() { "renewed automatically" } else { "not renewed automatically" };
     let text = format!("as {}{client}; {end}{renewal}", credential.holder());
     match origin {
         Ok(Origin::Server(server)) if server.issuer != credential.identity.issuer => Finding::Warning(

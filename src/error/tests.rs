@@ -377,7 +377,7 @@ fn discovery_errors() {
 }
 
 #[test]
-fn why_there_is_no_token() {
+fn the_reasons_for_a_missing_token() {
     assert_words!(
         TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
         token_errors()
@@ -436,7 +436,7 @@ fn storage_errors() {
     exit code 1
     error: could not write the audit log
       caused by: could not open /FOLDER: Is a directory (os error 21)
-    hint: fix this, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)
+    hint: fix the problem, or omit --audit-log (with --audit-log, finmcp calls no tool that it cannot log)
     "#);
 }
 

@@ -22,7 +22,7 @@ impl SentSecrets {
     }
 
     /// Whether `text` contains one of them.
-    pub fn are_in(&self, text: &str) -> bool {
+    pub fn are_contained_in(&self, text: &str) -> bool {
         self.0.iter().any(|secret| secret.is_repeated_in(text))
     }
 }
@@ -54,7 +54,7 @@ pub fn of(headers: &HeaderMap, body: &[u8], sent: &SentSecrets) -> Option<String
         _ => return None,
     };
     let line = printable(reason.lines().map(str::trim).find(|line| !line.is_empty())?);
-    (!line.is_empty() && !sent.are_in(&line)).then(|| quoted(&line))
+    (!line.is_empty() && !sent.are_contained_in(&line)).then(|| quoted(&line))
 }
 
 fn in_json(text: &str) -> Option<String> {

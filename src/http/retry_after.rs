@@ -53,7 +53,7 @@ mod tests {
 
     /// t121: any other value is ignored.
     #[test]
-    fn t121_nonsense_is_not_understood() {
+    fn t121_invalid_values_are_ignored() {
         for value in ["", " ", "-1", "+1", "1.5", "1e9", "0x10", "1 s", "soon", "1, 2", "Fri, 99 Nov 2026 08:49:37 GMT"]
         {
             assert_eq!(read(value.as_bytes(), now()), None, "{value:?}");

@@ -46,7 +46,7 @@ impl Reason {
 
     /// Whether a second retry for this reason directly after the first is pointless, because the server refused the new
     /// token or nonce too.
-    const fn is_pointless_twice(self) -> bool {
+    const fn stops_after_one_retry(self) -> bool {
         matches!(self, Self::Nonce | Self::Token | Self::Scope)
     }
 }
@@ -108,8 +108,8 @@ impl Attempts {
 
 impl Record {
     fn admits(&self, reason: Reason) -> bool {
-        let is_pointless = reason.is_pointless_twice() && self.last == Some(reason);
-        !self.may_have_run && !is_pointless && self.sends < SENDS_LIMIT && self.spent[reason as usize] < reason.limit()
+        let is_repeated = reason.stops_after_one_retry() && self.last == Some(reason);
+        !self.may_have_run && !is_repeated && self.sends < SENDS_LIMIT && self.spent[reason as usize] < reason.limit()
     }
 }
 

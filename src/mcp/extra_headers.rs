@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_no_header_is_refused() {
+    fn an_invalid_header_is_refused() {
         for (text, why) in [
             ("x", "expected NAME=VALUE"),
             ("=x", "is not a valid header name"),

@@ -479,7 +479,7 @@ mod tests {
 
     /// a16: a message that cannot be edited is not passed on unedited; a response gets its id all the same.
     #[test]
-    fn a16_a_message_that_cannot_be_edited_is_none() {
+    fn a16_a_message_that_cannot_be_edited_is_dropped() {
         let odd =
             Message::parse(Bytes::from_static(b"{\"id\":1,\"method\":\"m\",\"params\":{\"x\":\"\xff\"}}")).unwrap();
         assert!(odd.clone().renamed(&Id::own(1)).is_none() && odd.edited(|_| ()).is_none());

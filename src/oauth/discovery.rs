@@ -244,7 +244,7 @@ impl<'a> Inquiry<'a> {
         let found = match (self.issuer, probe) {
             (Some(issuer), _) => {
                 // An issuer that the user configures may be in any network that the user allows.
-                let by_user = server.beside(issuer);
+                let by_user = server.parse_sibling(issuer);
                 let by_user = by_user.map_err(|reason| Untrusted::Url { member: "issuer", reason })?;
                 named_server(http, &by_user, issuer, overrides).await?
             }

@@ -228,7 +228,7 @@ mod tests {
 
     /// t040: finmcp registers a native client, with a secret only if the server insists.
     #[test]
-    fn t040_what_is_registered() {
+    fn t040_the_registered_metadata() {
         for (methods, method) in [
             (json!(["client_secret_post", "client_secret_basic", "none"]), "none"),
             (json!(["client_secret_post", "client_secret_basic"]), "client_secret_post"),

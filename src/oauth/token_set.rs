@@ -444,7 +444,7 @@ mod tests {
         }
 
         #[test]
-        fn no_number_is_believed_for_more_than_a_year(expires_in in any::<f64>(), exp in any::<f64>()) {
+        fn expiry_is_at_most_one_year_ahead(expires_in in any::<f64>(), exp in any::<f64>()) {
             let claims = json!({"exp": exp});
             let document = json!({"access_token": jwt(&claims), "expires_in": expires_in});
             let end = read(&document.to_string()).unwrap().expires_at;

@@ -6,7 +6,7 @@ use std::iter;
 
 use crate::oauth::{error::OAuthError, json};
 
-/// Phrases that say it.
+/// Phrases that mean that the client is unknown.
 const PHRASES: [&str; 14] = [
     "invalid client",
     "unauthorized client",
@@ -24,7 +24,7 @@ const PHRASES: [&str; 14] = [
     "redirect uri mismatch",
 ];
 
-/// Subjects that say it together with a predicate soon after.
+/// Subjects that mean it if one of the predicates follows soon after.
 const SUBJECTS: [&str; 3] = ["client id", "clientid", "redirect uri"];
 const PREDICATES: [&str; 9] = [
     "not found",

@@ -135,7 +135,7 @@ impl ServerUrl {
     ///
     /// # Errors
     /// The rule that the text breaks.
-    pub fn beside(&self, text: &str) -> Result<Self, ServerUrlError> {
+    pub fn parse_sibling(&self, text: &str) -> Result<Self, ServerUrlError> {
         Ok(Self { grant: self.grant, ..text.parse()? })
     }
 
@@ -309,7 +309,7 @@ mod tests {
 
     /// t005: many ways to write a non-public address, and which servers may name each.
     #[test]
-    fn t005_what_a_server_may_name() {
+    fn t005_a_server_names_only_urls_within_its_reach() {
         let public = parse("https://mcp.example/mcp").unwrap();
         let trusting = public.clone().granting_private_network();
         let this_machine = parse("http://127.0.0.1:8080/mcp").unwrap();

@@ -53,7 +53,7 @@ async fn run(program: &Path, commands: &[Vec<String>]) {
 /// Lets Claude Code make `changes`, then makes those that it did not. Returns the path of the backup.
 ///
 /// # Errors
-/// What kept them from being made, and where the file is as it was.
+/// Why the changes could not be made, with the backup's path if the file was changed meanwhile.
 pub async fn write(
     program: &Path,
     file: &ConfigFile,

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back() {
+    fn written_values_are_read_back() {
         for environment in [&[][..], &[("A", "b c"), ("D", "")]] {
             let command = helper(environment, "/opt/my tools/finmcp");
             assert_eq!(HeaderCommand::parse(&command.text(System::Linux), System::Linux), Some(command));

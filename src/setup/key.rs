@@ -74,7 +74,8 @@ fn parts(header: &Header) -> (&str, &str) {
     }
 }
 
-/// Whether its value may be a secret. Rather one too many: other headers go to config.toml.
+/// Whether the header's value may be a secret. Errs on the safe side, because other headers are written to
+/// config.toml.
 fn is_secret(header: &Header) -> bool {
     let name = header.name.to_ascii_lowercase();
     let words = ["auth", "key", "token", "secret", "passw", "credential", "cookie", "session", "signature", "bearer"];
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_not_found() {
+    fn entries_without_a_key_are_ignored() {
         for entry in [
             r#"{"url": "https://x"}"#,
             r#"{"headers": {"X-Tenant": "7"}}"#,
@@ -178,7 +179,7 @@ mod tests {
 
     /// A header that may be a secret never goes to config.toml.
     #[test]
-    fn what_cannot_be_kept_is_left() {
+    fn entries_with_several_secrets_are_not_moved() {
         for (entry, why) in [
             (r#"{"headers": {"DD-API-KEY": "a", "DD-APPLICATION-KEY": "b"}}"#, "several secret headers"),
             (r#"{"headers": {"Authorization": "Bearer a", "X-Session": "b"}}"#, "several secret headers"),

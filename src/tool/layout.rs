@@ -1,7 +1,7 @@
 //! Formats a list of tools for a terminal.
 
 use crate::{
-    paragraph::hung,
+    paragraph::hanging_indent,
     tool::{
         Effect, Tool,
         parameter::{Parameter, Shape, word},
@@ -25,7 +25,7 @@ fn one(tool: &Tool, width: usize) -> String {
     };
     let mut text = format!("{}{effect}\n", tool.name);
     for paragraph in tool.description.trim().lines() {
-        text.push_str(&format!("  {}", hung(paragraph.trim(), 2, width)));
+        text.push_str(&format!("  {}", hanging_indent(paragraph.trim(), 2, width)));
     }
     let heads: Vec<String> = tool.parameters.iter().map(head).collect();
     let widest = heads.iter().map(|head| head.chars().count()).filter(|length| *length <= WIDEST_NAME).max();
@@ -35,7 +35,7 @@ fn one(tool: &Tool, width: usize) -> String {
         if head.chars().count() > column - 6 {
             text.push_str("  ");
         }
-        text.push_str(&hung(&about(parameter), column, width));
+        text.push_str(&hanging_indent(&about(parameter), column, width));
     }
     text
 }

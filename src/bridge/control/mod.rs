@@ -1,4 +1,4 @@
-//! What the owner controls: how the server is named to the client, and the record of calls.
+//! Controls for the user: the label that names the server to the client, and the audit log.
 
 pub mod audit;
 pub mod label;

@@ -1,4 +1,4 @@
-//! The server's side: when a message is sent, and whether again. The modules below know how it travels.
+//! Sends messages to the server and decides about retries; the submodules implement the transports.
 
 mod deadline;
 mod endpoint;

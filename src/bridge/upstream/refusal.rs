@@ -40,7 +40,7 @@ impl Endpoint {
         if status.is_redirection() {
             let target = redirect::target(&self.http.place(&self.url), response.headers());
             let sent = response.extensions().get::<SentSecrets>();
-            let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_in(target)));
+            let target = target.filter(|target| !sent.is_some_and(|sent| sent.are_contained_in(target)));
             return Ok(Ending::Failed(Failure::Redirected { status, target }));
         }
         let retry_after = self.rate_gate.asked(response.headers());

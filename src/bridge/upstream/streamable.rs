@@ -288,7 +288,7 @@ mod tests {
 
     /// t124: only a stream that ends soon and silent is reopened less and less often.
     #[test]
-    fn t124_a_stream_that_lasts_is_useful() {
+    fn t124_a_stream_that_stays_open_counts_as_useful() {
         let mut stream = Stream::answering(None);
         assert!(!stream.was_useful(Duration::from_secs(29)));
         assert!(stream.was_useful(Duration::from_secs(30)));

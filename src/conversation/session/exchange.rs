@@ -16,7 +16,7 @@ pub const SUBSCRIBE: &str = "subscriptions/listen";
 /// One HTTP exchange with the server: a POST and its response, or the GET stream.
 pub type Exchange = u64;
 
-/// What the session reacts to.
+/// An input to the session.
 #[derive(Debug)]
 pub enum Event {
     /// The client sent a message.

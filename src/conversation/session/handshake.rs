@@ -102,15 +102,16 @@ impl Handshake {
 
     /// The `initialize` to open a session with, or to open a new one for a lost one.
     pub fn initialize(&self) -> Option<Message> {
-        self.initialize.clone().map(|message| self.adapted(message))
+        self.initialize.clone().map(|message| self.for_new_session(message))
     }
 
     /// The `notifications/initialized` to complete the handshake with.
     pub fn initialized(&self) -> Option<Message> {
-        self.initialized.clone().map(|message| self.adapted(message))
+        self.initialized.clone().map(|message| self.for_new_session(message))
     }
 
-    fn adapted(&self, message: Message) -> Message {
+    /// `message` as it is for the client's own session; adapted for a session that finmcp opens.
+    fn for_new_session(&self, message: Message) -> Message {
         match self.opener {
             Opener::Client => message,
             Opener::Finmcp => for_reopening(message),

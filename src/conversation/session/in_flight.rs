@@ -14,7 +14,7 @@ use crate::{
 pub struct InFlight {
     pending: HashMap<Id, Pending>,
     carried: HashMap<Exchange, Carried>,
-    /// Responses that name no request, by the exchanges that they came in.
+    /// Responses without a request id, by the exchange that delivered them.
     strays: HashMap<Exchange, Stray>,
     next_exchange: Exchange,
 }

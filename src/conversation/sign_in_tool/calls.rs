@@ -30,12 +30,12 @@ pub struct Call {
     patience: Patience,
 }
 
-/// How long the client of a call has waited for the response.
+/// Whether the client of a call is known to wait for a long time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// Not long: this alarm ends the wait.
+    /// Unknown: the call ends when this alarm fires.
     Until(u64),
-    /// Long, while it asked the user. An impatient client would have cancelled the call by now.
+    /// The client kept the call open while it asked the user, so it has no short timeout.
     Proven,
 }
 
@@ -74,8 +74,8 @@ impl Calls {
         self.for_user.push(call);
     }
 
-    /// Lets the call wait for the user, who is signing in, for the rest of its time; for the whole time again if its
-    /// client has proved to be patient.
+    /// Lets the call wait for the user, who is signing in, for the rest of its time; for the full time again if its
+    /// client has no short timeout.
     pub fn continue_waiting(&mut self, call: Call, out: &mut Vec<Step>) {
         match call.patience {
             Patience::Until(_) => self.for_user.push(call),

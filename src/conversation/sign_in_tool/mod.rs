@@ -12,7 +12,7 @@ use crate::{
     conversation::{
         event::{Action, Alarm, Need},
         failure::{Failure, Refusal},
-        known::{Known, Reach, ShownTools},
+        known::{Known, ServerAvailability, ShownTools},
         layer::{Layer, Signal, Step},
         reply::{self, ServerLabels},
         sign_in_tool::{
@@ -262,13 +262,13 @@ impl SignIn {
     fn signed_in(&mut self, known: &mut Known, out: &mut Vec<Step>) {
         self.progress = Progress::None;
         let (of_tool, calls): (Vec<_>, Vec<_>) = self.calls.signed_in().into_iter().partition(is_for_tool);
-        if known.reach == Reach::Open && known.shown == ShownTools::WithSignIn {
+        if known.availability == ServerAvailability::Open && known.shown == ShownTools::WithSignIn {
             known.shown = ShownTools::Own;
             out.push(Step::Signal(Signal::ToolsChanged));
         }
-        out.extend(of_tool.into_iter().map(|call| match known.reach {
+        out.extend(of_tool.into_iter().map(|call| match known.availability {
             // A client that gets this response lists the tools next: the server has to be reachable first.
-            Reach::Away => Step::ToServer(call),
+            ServerAvailability::Away => Step::ToServer(call),
             _ => Step::Decline(answer::signed_in(&call, &known.labels)),
         }));
         out.extend(calls.into_iter().map(|call| match call.attempts().admit(Reason::SignIn) {

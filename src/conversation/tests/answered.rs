@@ -36,7 +36,7 @@ enum Next {
     Initialized,
     Cancel(u8),
     /// What the server does to one of the open exchanges.
-    Server(usize, Deed),
+    Server(usize, ServerAction),
     /// The client responds to the last request that it was sent.
     Reply(bool),
     Patience,
@@ -46,7 +46,7 @@ enum Next {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Deed {
+enum ServerAction {
     LegacyHello,
     ModernHello,
     Result,
@@ -65,10 +65,10 @@ enum Deed {
 
 fn next() -> impl Strategy<Value = Next> {
     let deed = prop_oneof![
-        3 => Just(Deed::LegacyHello), 3 => Just(Deed::ModernHello), 4 => Just(Deed::Result), 2 => Just(Deed::InputRequired),
-        2 => Just(Deed::Ask), 1 => Just(Deed::Error), 1 => Just(Deed::UnknownMethod), 3 => Just(Deed::Accepted),
-        3 => Just(Deed::Complete), 1 => Just(Deed::Lost), 1 => prop_oneof![Just(400), Just(404), Just(429), Just(503)].prop_map(Deed::Status),
-        2 => Just(Deed::SignedOut), 1 => Just(Deed::Refused), 1 => Just(Deed::TimedOut),
+        3 => Just(ServerAction::LegacyHello), 3 => Just(ServerAction::ModernHello), 4 => Just(ServerAction::Result), 2 => Just(ServerAction::InputRequired),
+        2 => Just(ServerAction::Ask), 1 => Just(ServerAction::Error), 1 => Just(ServerAction::UnknownMethod), 3 => Just(ServerAction::Accepted),
+        3 => Just(ServerAction::Complete), 1 => Just(ServerAction::Lost), 1 => prop_oneof![Just(400), Just(404), Just(429), Just(503)].prop_map(ServerAction::Status),
+        2 => Just(ServerAction::SignedOut), 1 => Just(ServerAction::Refused), 1 => Just(ServerAction::TimedOut),
     ];
     prop_oneof![
         4 => (1u8..30).prop_map(Next::Call),
@@ -94,7 +94,7 @@ fn call(id: u8, is_modern: bool) -> Value {
 }
 
 impl Rig {
-    fn does(&mut self, index: usize, deed: Deed, asked: &mut u64) {
+    fn does(&mut self, index: usize, deed: ServerAction, asked: &mut u64) {
         let open: Vec<_> = self.posts.iter().filter(|(exchange, _)| self.open.contains(exchange)).cloned().collect();
         let Some((exchange, message)) = open.get(index % open.len().max(1)).cloned() else { return };
         let id = message.id().map(|id| serde_json::from_str::<Value>(&id.to_string()).unwrap());
@@ -107,15 +107,15 @@ impl Rig {
         };
         let end = |rig: &mut Self, ending| rig.network(session::Event::Finished(exchange, ending));
         match deed {
-            Deed::LegacyHello => deliver(self, legacy_hello()),
-            Deed::ModernHello => deliver(self, modern_hello()),
-            Deed::Result => deliver(self, json!({"result": {"resultType": "complete", "content": [], "tools": []}})),
-            Deed::InputRequired => deliver(
+            ServerAction::LegacyHello => deliver(self, legacy_hello()),
+            ServerAction::ModernHello => deliver(self, modern_hello()),
+            ServerAction::Result => deliver(self, json!({"result": {"resultType": "complete", "content": [], "tools": []}})),
+            ServerAction::InputRequired => deliver(
                 self,
                 json!({"result": {"resultType": "input_required", "requestState": "s", "inputRequests":
                     {"k": {"method": "elicitation/create", "params": {"message": "?", "requestedSchema": {}}}}}}),
             ),
-            Deed::Ask => {
+            ServerAction::Ask => {
                 *asked += 1;
                 let ask = request(
                     format!("ask-{asked}"),
@@ -124,16 +124,16 @@ impl Rig {
                 );
                 self.network(session::Event::Delivered(exchange, parse(&ask)));
             }
-            Deed::Error => deliver(self, json!({"error": {"code": 7, "message": "no"}})),
-            Deed::UnknownMethod => deliver(self, unknown_method()),
-            Deed::Accepted => self.network(session::Event::Accepted(exchange, None)),
-            Deed::Complete => end(self, Ending::Complete),
-            Deed::Lost if message.method() != Some("initialize") => end(self, lost_session()),
-            Deed::Lost => {}
-            Deed::Status(code) => end(self, Ending::Failed(status(code))),
-            Deed::SignedOut => end(self, Ending::Failed(signed_out())),
-            Deed::Refused => end(self, Ending::Failed(Failure::Refused)),
-            Deed::TimedOut => end(self, Ending::Failed(Failure::TimedOut { seconds: 1 })),
+            ServerAction::Error => deliver(self, json!({"error": {"code": 7, "message": "no"}})),
+            ServerAction::UnknownMethod => deliver(self, unknown_method()),
+            ServerAction::Accepted => self.network(session::Event::Accepted(exchange, None)),
+            ServerAction::Complete => end(self, Ending::Complete),
+            ServerAction::Lost if message.method() != Some("initialize") => end(self, lost_session()),
+            ServerAction::Lost => {}
+            ServerAction::Status(code) => end(self, Ending::Failed(status(code))),
+            ServerAction::SignedOut => end(self, Ending::Failed(signed_out())),
+            ServerAction::Refused => end(self, Ending::Failed(Failure::Refused)),
+            ServerAction::TimedOut => end(self, Ending::Failed(Failure::TimedOut { seconds: 1 })),
         }
     }
 }
@@ -190,10 +190,10 @@ proptest! {
                     let open: Vec<_> = rig.posts.iter().filter(|(exchange, _)| rig.open.contains(exchange)).cloned().collect();
                     let target = open.get(index % open.len().max(1)).cloned();
                     rig.does(index, deed, &mut questions);
-                    let leaves_open = matches!(deed, Deed::TimedOut | Deed::Status(400 | 503) | Deed::Complete);
+                    let leaves_open = matches!(deed, ServerAction::TimedOut | ServerAction::Status(400 | 503) | ServerAction::Complete);
                     let answers = matches!(
                         deed,
-                        Deed::LegacyHello | Deed::ModernHello | Deed::Result | Deed::InputRequired | Deed::Error | Deed::UnknownMethod
+                        ServerAction::LegacyHello | ServerAction::ModernHello | ServerAction::Result | ServerAction::InputRequired | ServerAction::Error | ServerAction::UnknownMethod
                     );
                     if let Some((exchange, message)) = target {
                         if leaves_open && !answered.contains(&exchange) {

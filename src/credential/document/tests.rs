@@ -132,7 +132,7 @@ proptest! {
     /// t086: truncating, overwriting or extending a record leads to a typed error or to a record of the wanted
     /// identity, never to a panic.
     #[test]
-    fn t086_mutations_never_surprise(
+    fn t086_a_damaged_record_is_a_typed_error(
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..5),
     ) {
         let mut payload = sample().to_payload().unwrap();

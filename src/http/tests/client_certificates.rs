@@ -128,7 +128,7 @@ async fn mtls_a_server_that_requires_a_certificate_is_named() {
 
 /// Which files are certificates with their keys, and that nothing of a key is ever shown.
 #[test]
-fn mtls_what_a_certificate_file_must_have() {
+fn mtls_certificate_files_without_a_matching_key_are_refused() {
     let (_, clients) = authority("clients");
     let pem = |key: &KeyPair| {
         let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();

@@ -195,7 +195,7 @@ fn a3_an_error_for_the_calls_own_id_is_its_answer() {
 /// a1, a3: whatever a server answers, in whatever order: a call goes out so many times at most, and never again after a
 /// delivery that may have been executed. The client is answered.
 #[test]
-fn a1_whatever_the_server_answers_a_call_has_few_deliveries() {
+fn a1_any_server_responses_cause_few_deliveries_of_a_call() {
     const CASES: u32 = 24;
     const LENGTH: u32 = 12;
     let cases: Vec<_> = (0..CASES).collect();

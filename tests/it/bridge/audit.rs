@@ -391,7 +391,7 @@ mod unix {
             (&link, "symbolic link"),
             (&fifo, "not a regular file"),
             (&folder, "could not open"),
-            (&open, "other users have access"),
+            (&open, "other users can access"),
             (&folder.join("missing").join("audit.jsonl"), "No such file"),
         ] {
             let run = sandbox.finmcp(["serve", &vendor.url(), "--audit-log", path.to_str().unwrap()]).expect_code(1);

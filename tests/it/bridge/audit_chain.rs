@@ -80,7 +80,7 @@ fn t150_eight_processes_write_one_chain() {
 
 /// t150: the line at fault is named, with the reason.
 #[test]
-fn t150_verify_names_the_first_line_at_fault() {
+fn t150_verify_names_the_first_faulty_line() {
     let faults: [(&str, Tamper, &str); 15] = [
         ("a value", |lines| lines[3] = lines[3].replace("\"ok\"", "\"no\""), "line 4 was changed"),
         ("a number", |lines| lines[3] = lines[3].replace("\"seq\":3", "\"seq\":7"), "line 4 was changed"),
@@ -120,7 +120,7 @@ fn t150_verify_names_the_first_line_at_fault() {
 }
 
 #[test]
-fn verify_refuses_what_is_no_log() {
+fn verify_refuses_a_file_that_is_not_a_log() {
     let (sandbox, _vendor, log) = log_of(1, &[]);
     let other = sandbox.watched().join("other");
     fs::write(&other, "{\"time\":\"2026\",\"tool\":\"echo\",\"outcome\":\"ok\"}\n").unwrap();
@@ -136,7 +136,7 @@ fn verify_refuses_what_is_no_log() {
 
 /// t150: the chain goes on in a new file, and shows what was removed between the files.
 #[test]
-fn t150_a_chain_goes_on_after_a_rotation() {
+fn t150_a_chain_continues_after_a_rotation() {
     let (sandbox, vendor, log) = log_of(2, &[]);
     let [oldest, older] = ["1", "2"].map(|name| log.with_extension(name));
     fs::rename(&log, &oldest).unwrap();
@@ -152,7 +152,7 @@ fn t150_a_chain_goes_on_after_a_rotation() {
     let run = verify(&sandbox, &[&oldest, &older, &log], &[]).expect_success();
     assert!(run.stdout.contains("intact: 6 lines"), "{}", run.stdout);
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("goes on from an older file (first number 4)"), "{}", run.stdout);
+    assert!(run.stdout.contains("continues an older file (starts at seq 4)"), "{}", run.stdout);
     verify(&sandbox, &[&older, &oldest, &log], &[]).expect_code(1);
     let run = verify(&sandbox, &[&oldest, &log], &[]).expect_code(1);
     run.expect_stderr(&["audit.jsonl: lines were removed before line 1", "2 lines"]);
@@ -171,7 +171,7 @@ fn t150_a_cut_end_stays_visible() {
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["lines were removed before line 4"]);
 }
 
-/// A log from before the chain: its lines stay, and the chain begins below them and has their digest.
+/// A log that an older finmcp wrote without a chain: its lines stay, and the chain starts after them, with their digest.
 #[test]
 fn t150_an_older_log_gets_a_chain() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
@@ -183,7 +183,7 @@ fn t150_an_older_log_gets_a_chain() {
     add_calls(&sandbox, &vendor, 2, &[]);
     assert!(fs::read_to_string(&log).unwrap().starts_with(&old));
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("intact: 2 lines") && run.stdout.contains("below 3 lines"), "{}", run.stdout);
+    assert!(run.stdout.contains("intact: 2 lines") && run.stdout.contains("3 earlier lines are not part of the chain"), "{}", run.stdout);
     tamper(&log, |lines| lines[1] = lines[1].replace("\"a\"", "\"b\""));
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["line 4 was changed", "3 lines above"]);
 }

@@ -81,7 +81,7 @@ fn flooded(flood: fn(&mut TcpStream, &str, &Value) -> io::Result<()>) -> (String
 
 /// t126: what announces that it will be too large, an endless refusal, and what would become large when unpacked.
 #[test]
-fn t126_what_is_too_large_is_not_read() {
+fn t126_oversized_responses_are_not_read() {
     let (said, serve) = flooded(|peer, _, _| {
         pour(peer, 200, "content-type: application/json\r\ncontent-length: 10000000000\r\n", PIECE)
     });

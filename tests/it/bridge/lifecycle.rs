@@ -50,7 +50,7 @@ fn an_unused_bridge_ends_with_its_stdin() {
 
 /// The server's latest description is stored for the next time, however soon the client goes.
 #[test]
-fn what_is_learned_last_is_not_lost_at_the_end() {
+fn the_servers_last_description_is_saved_at_exit() {
     for round in 0..5 {
         let script = Script { sessions: false, get_stream: false, ..Script::default() };
         let (sandbox, _vendor, mut serve) = open_bridge(script);
@@ -228,7 +228,7 @@ mod signals {
 /// t099: nothing but messages is on stdout, even if other code writes to descriptor 1.
 #[cfg(target_os = "linux")]
 #[test]
-fn t099_what_else_is_written_to_stdout_goes_to_stderr() {
+fn t099_other_output_on_stdout_goes_to_stderr() {
     use std::fs::OpenOptions;
 
     let (_sandbox, _vendor, mut serve) = open_bridge(Script::default());

@@ -68,7 +68,7 @@ fn a17_a_long_wait_is_reported_with_the_servers_number() {
 
 /// t114, t122: an outage: what only reads is asked again, a call whose outcome is open is not, whatever its annotations.
 #[test]
-fn t114_t122_only_what_reads_is_asked_again() {
+fn t114_t122_only_read_only_requests_are_resent() {
     let (_sandbox, vendor, mut serve) = bridge();
     for effect in [Effect::status(503), Effect::CutAfter] {
         vendor.fault(On::Rpc("tools/list"), effect);

@@ -41,7 +41,7 @@ fn wait_until_remembered(sandbox: &Sandbox) {
 }
 
 #[test]
-fn what_is_listed_can_be_called_and_nothing_else() {
+fn only_listed_tools_can_be_called() {
     let cases: [(&[&str], &[&str], &str); 5] = [
         (&["--read-only"], &["echo"], "--read-only"),
         (&["--allow-tool", "e*", "--allow-tool", "get_[a-z]*"], &["echo", "get_rate"], "--allow-tool"),

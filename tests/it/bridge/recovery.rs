@@ -214,7 +214,7 @@ fn t047_no_redirect_gets_a_token() {
 
 /// A server that is down is an answer that says so, and the bridge stays for when it is up again.
 #[test]
-fn a_server_that_is_down_is_an_answer_and_not_an_exit() {
+fn an_unreachable_server_is_reported_without_an_exit() {
     let (sandbox, vendor, mut serve) = open_bridge(Script::default());
     serve.initialize();
     let port: u16 = vendor.origin().rsplit(':').next().unwrap().parse().unwrap();
@@ -241,7 +241,7 @@ fn a_server_that_is_down_is_an_answer_and_not_an_exit() {
 
 /// Signed out: every request is answered, and the answer to a call names the command to run.
 #[test]
-fn signed_out_is_an_answer_with_the_command_to_run() {
+fn a_call_while_signed_out_returns_the_command_to_run() {
     let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
     let url = vendor.url();
     let arguments = ["asset", "--env", "sandbox", "--url", &url];

@@ -105,7 +105,7 @@ fn a_modern_client_shows_the_page_in_the_middle_of_a_call() {
 
 /// A sign-in that the server has ended, in the middle of a session: the same way in, and no restart.
 #[test]
-fn a_sign_in_that_ends_in_mid_session_can_be_had_again() {
+fn the_user_can_sign_in_again_in_mid_session() {
     let vendor = Vendor::start(Script::people());
     let (mut sandbox, browser) = signed_in(&vendor, &[]);
     drop(browser);

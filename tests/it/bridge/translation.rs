@@ -148,7 +148,7 @@ fn a_modern_client_and_a_legacy_server_get_each_others_own_bytes() {
 
 /// A modern server's question and its state, and a legacy client's answer.
 #[test]
-fn what_a_modern_server_requires_crosses_byte_for_byte() {
+fn input_requests_of_a_modern_server_cross_byte_for_byte() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default().modern());
     let state = r#""\u0041\/ 1.10 \ud83d\ude00""#;
     vendor.prepare(
@@ -177,7 +177,7 @@ fn what_a_modern_server_requires_crosses_byte_for_byte() {
 
 /// A legacy server's question, and a modern client's answer.
 #[test]
-fn what_a_legacy_server_asks_crosses_byte_for_byte() {
+fn requests_of_a_legacy_server_cross_byte_for_byte() {
     let (_sandbox, vendor, mut serve) = open_bridge(Script::default());
     let said = format!(",{}", meta(r#"{"elicitation":{}}"#));
     serve.send(call("7", "", &said).replace(r#""name":"raw""#, r#""name":"hang""#));

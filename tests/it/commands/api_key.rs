@@ -225,7 +225,7 @@ fn headers_that_finmcp_sets_or_that_look_secret_are_refused() {
     std::fs::create_dir_all(&folder).unwrap();
     let config = "[profiles.books]\nurl = \"https://mcp.example.com/mcp\"\nheaders = { Host = \"evil\" }\n";
     std::fs::write(folder.join("config.toml"), config).unwrap();
-    sandbox.finmcp(["status"]).expect_stderr(&["books", "host is set by finmcp"]);
+    sandbox.finmcp(["status"]).expect_stderr(&["books", "remove header \"host\" (finmcp sets it)"]);
 }
 
 fn headers_of(sandbox: &Sandbox, arguments: &[&str]) -> Value {

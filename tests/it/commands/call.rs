@@ -70,7 +70,7 @@ fn t128_an_endless_list_is_abandoned() {
 }
 
 #[test]
-fn arguments_are_what_was_typed() {
+fn arguments_are_sent_as_typed() {
     let schema = json!({
         "properties": {
             "name": {"type": "string"}, "amount": {"type": "number"}, "tags": {"type": "array", "items": {"type": "string"}},
@@ -138,7 +138,7 @@ fn json_does_not_consume_the_next_argument() {
 }
 
 #[test]
-fn a_tool_that_fails_ends_with_1() {
+fn a_failed_tool_is_exit_code_1() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let result = "{\"content\":[{\"type\":\"text\",\"text\":\"no such \\u001b[31minvoice\"}],\"isError\":true}";
     let run = call_raw(&sandbox, &vendor, result, &[]).expect_code(1);
@@ -157,7 +157,7 @@ fn a_tool_that_fails_ends_with_1() {
 }
 
 #[test]
-fn files_are_kept_where_they_are_wanted() {
+fn output_files_are_written_to_the_given_path() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
     let result = r#"{"content":[{"type":"text","text":"two"},{"type":"image","data":"aGk=","mimeType":"image/png"},{"type":"resource","resource":{"uri":"u","blob":"eW8"}}]}"#;
     let path = sandbox.home().join("picture.png");
@@ -201,7 +201,7 @@ fn files_are_kept_where_they_are_wanted() {
 
 /// No sign-in starts, and no call is made twice.
 #[test]
-fn t114_what_cannot_be_done_has_its_exit_code() {
+fn t114_every_failure_of_a_call_has_its_exit_code() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     for command in [&["tools"][..], &["call", "echo", "--server"]] {
         let run = sandbox.finmcp([command, &[&vendor.url()]].concat()).expect_code(4);
@@ -330,7 +330,7 @@ mod at_a_terminal {
     }
 
     #[test]
-    fn progress_is_shown_there_and_nowhere_else() {
+    fn progress_is_shown_only_at_a_terminal() {
         let (mut sandbox, vendor, terminal) = (Sandbox::new(), Vendor::start(Script::default()), Terminal::open());
         sandbox.set("TERM", "xterm");
         let words = ["call", "progress", "count=4", "-s", &vendor.url()];
@@ -365,7 +365,7 @@ mod at_a_terminal {
 
     /// Ctrl-C cancels the call at the server, too, and ends the session.
     #[test]
-    fn ctrl_c_ends_a_call_in_good_order() {
+    fn ctrl_c_cancels_a_call() {
         let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
         let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
         command.args(["call", "hang", "-s", &vendor.url()]).stdin(Stdio::null()).stderr(Stdio::piped());

@@ -83,7 +83,7 @@ fn shells_complete_servers_profiles_and_environments() {
 
 /// `--quiet` keeps what a person has to know.
 #[test]
-fn quiet_is_quiet() {
+fn quiet_prints_only_required_actions() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     let run = sandbox.finmcp(["login", &vendor.url(), "--profile", "books", "--quiet"]).expect_success();
@@ -117,7 +117,7 @@ fn colours_are_for_terminals() {
 
 /// `finmcp man | head -1`: a reader that closes the pipe early causes no error.
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let sandbox = Sandbox::new();
     for arguments in [&["man"][..], &["doctor"], &["completions", "bash"]] {
         let (reader, writer) = std::io::pipe().unwrap();

@@ -83,7 +83,7 @@ fn a_kept_demo_prints_an_entry_that_works() {
 
 /// c5: neither a person nor the AI model can take the demo for the real vendor.
 #[test]
-fn c5_the_demo_is_called_the_demo() {
+fn c5_demo_profiles_cannot_be_mistaken_for_the_vendor() {
     for (environment, profile) in
         [("asset", "demo"), ("asset-sandbox", "demo-asset-sandbox"), ("masset", "demo-masset")]
     {
@@ -118,7 +118,7 @@ fn c5_every_tool_of_the_demo_works() {
 
 /// c5: the demo leads on to commands that work.
 #[test]
-fn c5_the_demo_leads_on() {
+fn c5_demo_output_names_the_next_commands() {
     let mut sandbox = Sandbox::new();
     sandbox.unset("FINMCP_STORE");
     sandbox.unset("FINMCP_STORE_KEY_FILE");

@@ -411,7 +411,7 @@ fn a_lock_that_is_held() {
 
 /// A `config.toml` that makes no sense is a finding.
 #[test]
-fn settings_that_make_no_sense() {
+fn doctor_reports_an_invalid_config_file() {
     let mut sandbox = Sandbox::new();
     let folder = sandbox.home().join("finmcp");
     fs::create_dir_all(&folder).unwrap();
@@ -421,10 +421,10 @@ fn settings_that_make_no_sense() {
 
     fs::write(folder.join("config.toml"), "[profiles.odd]\nurl = \"ftp://x\"\n").unwrap();
     let report = examine(&mut sandbox, &[], &NONE);
-    report.expect("settings", "warning", &["\"odd\" is invalid"]).expect_code(0);
+    report.expect("settings", "warning", &["invalid profile \"odd\""]).expect_code(0);
     report.expect("server", "warning", &["which server do you mean", "asset --env sandbox"]);
     let report = examine(&mut sandbox, &["odd"], &NONE);
-    report.expect("server", "failed", &["\"odd\" in config.toml is invalid", "only https"]).only_failed(&["server"]);
+    report.expect("server", "failed", &["invalid profile \"odd\" in config.toml", "only https"]).only_failed(&["server"]);
 }
 
 /// A sign-in that `config.toml` knows and the store does not.
@@ -438,7 +438,7 @@ fn a_sign_in_that_is_lost() {
 
 /// A server that says what it was sent is not quoted.
 #[test]
-fn t096_what_a_server_repeats_is_not_shown() {
+fn t096_doctor_shows_no_echoed_secret() {
     let (mut sandbox, vendor, _browser) = signed_in_person(Script::people());
     let echo = vendor.secrets().join(" ");
     for _ in 0..20 {

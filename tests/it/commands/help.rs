@@ -44,7 +44,7 @@ fn every_command_has_a_page_of_the_manual() {
         let text = page(&[&["finmcp".to_owned()], &*command].concat().join("-"));
         assert_eq!(text, sandbox.finmcp([&["man".to_owned()], &*command].concat()).expect_success().stdout);
         assert!(text.contains("\n.SH FILES\n") && text.contains("\n.SH \"EXIT STATUS\"\n"), "{text}");
-        assert!(text.contains("config.toml") && text.contains("a person has to sign in"), "{text}");
+        assert!(text.contains("config.toml") && text.contains("sign-in required"), "{text}");
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), commands().len());
     // Examples keep their lines.

@@ -82,7 +82,7 @@ fn a_sign_in_of_mcp_remote_is_taken_over() {
 
 /// With its owner's consent the plain text goes, that of this server only: by an option, or by a word at the terminal.
 #[test]
-fn the_plain_text_goes_with_consent() {
+fn imported_files_are_deleted_only_with_consent() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     let left = Leftover::make(&mut sandbox, &vendor, &vendor.url(), |_, _| {});
     let import = ["login", &vendor.url(), "--import", "mcp-remote"];

@@ -268,7 +268,7 @@ mod person {
     /// t005, t008: what a server names is at most as near as itself; a private network needs the person's word, and
     /// the address where cloud machines find their credentials is never called.
     #[test]
-    fn t008_a_server_may_not_name_what_is_nearer_than_itself() {
+    fn t008_a_server_may_not_name_a_nearer_zone() {
         for (authorization_server, more, said) in [
             ("https://10.0.0.9", &[][..], "allow_private_network"),
             ("https://[fd00::9]", &[], "--allow-private-network"),

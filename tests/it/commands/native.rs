@@ -170,11 +170,11 @@ fn a_foreign_command_is_not_shown() {
 }
 
 #[test]
-fn what_is_not_possible_is_refused_with_the_reason() {
+fn unsupported_native_options_are_refused_with_the_reason() {
     let sandbox = Sandbox::new();
     for (arguments, said) in [
-        (&["cursor", "tesorio"][..], &["--native does not work with Cursor", "claude-code, codex"][..]),
-        (&["vscode", "tesorio"], &["--native does not work with VS Code", "claude-code, codex"]),
+        (&["cursor", "tesorio"][..], &["Cursor does not support --native", "claude-code, codex"][..]),
+        (&["vscode", "tesorio"], &["VS Code does not support --native", "claude-code, codex"]),
         (&["codex", "tesorio", "--deeplink"], &["--deeplink"]),
         (&["codex", "tesorio", "--", "--read-only"], &["which --native does not start", "omit --native"]),
         (&["codex", "demo"], &["run inside finmcp"]),
@@ -186,7 +186,7 @@ fn what_is_not_possible_is_refused_with_the_reason() {
 }
 
 #[test]
-fn all_clients_are_those_that_can() {
+fn setup_all_native_skips_unsupported_clients() {
     let sandbox = Sandbox::new();
     for folder in [".cursor", ".codex"] {
         fs::create_dir_all(sandbox.home().join(folder)).unwrap();

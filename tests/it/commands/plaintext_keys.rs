@@ -108,7 +108,7 @@ fn a_key_moves_into_the_store() {
 }
 
 #[test]
-fn a_look_says_what_would_move() {
+fn dry_run_names_the_keys_that_would_move() {
     let (sandbox, vendor) = (Sandbox::new(), vendor("x-api-key", KEY));
     let headers = json!({"X-Api-Key": KEY, "Stripe-Account": "acct_1"});
     servers(&sandbox, &json!({"books": {"url": vendor.url(), "headers": headers}}));
@@ -126,7 +126,7 @@ fn a_look_says_what_would_move() {
 
 /// The key goes only once the server has accepted it.
 #[test]
-fn a_key_that_does_not_work_stays_where_it_is() {
+fn a_rejected_key_is_not_moved() {
     let bearer = format!("Bearer {KEY}");
     let gone = Vendor::start(Script::default());
     let url = gone.url();
@@ -166,7 +166,7 @@ fn a_name_that_is_taken_is_found_first() {
 
 /// The other entries are set up all the same.
 #[test]
-fn a_key_of_another_server_that_does_not_work_stays() {
+fn a_rejected_key_of_another_server_is_not_moved() {
     let (sandbox, vendor) = (Sandbox::new(), vendor("authorization", &format!("Bearer {KEY}")));
     let other =
         Vendor::start(Script { guard: Guard::ApiKey("authorization", "Bearer x".to_owned()), ..Script::default() });
@@ -182,7 +182,7 @@ fn a_key_of_another_server_that_does_not_work_stays() {
 
 /// A token is no key: it ends. Neither is what a signed-in profile needs no more.
 #[test]
-fn what_is_no_key_is_replaced_without_a_sign_in() {
+fn entries_without_a_key_are_replaced_without_a_sign_in() {
     let (sandbox, vendor) = (Sandbox::new(), vendor("authorization", "Bearer x"));
     let jwt = vendor.jwt("me", "books", 60);
     servers(&sandbox, &json!({"books": {"url": vendor.url(), "headers": {"Authorization": format!("Bearer {jwt}")}}}));

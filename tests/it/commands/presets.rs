@@ -67,7 +67,7 @@ fn a_hint_names_few_servers_and_similar_ones() {
 
 /// What the user should know is said before anything is asked or sent.
 #[test]
-fn login_says_how_old_a_preset_is() {
+fn login_shows_when_a_preset_was_last_checked() {
     let (sandbox, vendor) = (Sandbox::new(), keyed());
     let members = "grants = [\"api-key\"]\nfacts_from = \"2026-10-03\"\n\
                    documentation = \"https://docs.books.example/mcp\"\n\

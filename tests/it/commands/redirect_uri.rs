@@ -142,7 +142,7 @@ fn b2_t033_a_port_that_cannot_be_used_is_named() {
 
 /// Anything but this machine is refused at once, and so is a parameter that would be dropped; what to do is said.
 #[test]
-fn b2_what_cannot_be_asked_for_is_a_usage_error() {
+fn b2_unusable_redirect_uris_and_parameters_are_usage_errors() {
     let (sandbox, vendor) = (Sandbox::new(), vendor());
     let url = vendor.url();
     for (arguments, said) in [

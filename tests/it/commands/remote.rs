@@ -391,7 +391,7 @@ fn t040_a_client_that_the_page_does_not_know() {
 /// t030: the last page says who signed in to what, whatever else the answer's address held; and that it did not work,
 /// where it did not.
 #[test]
-fn t030_the_last_page_tells_the_truth() {
+fn t030_the_last_page_shows_the_real_outcome() {
     let claims = json!({"email": "<b>m@a.example</b>"});
     let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
     let pages = ["", "&x=<script>alert(1)</script>&error_description=CANARY"].map(|more| {

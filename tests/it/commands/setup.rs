@@ -67,7 +67,7 @@ fn an_entry_is_written_once_and_works() {
 }
 
 #[test]
-fn a_look_changes_nothing() {
+fn dry_run_and_print_change_no_file() {
     let sandbox = Sandbox::new();
     write(&cursor_file(&sandbox), "{\n  // mine\n  \"mcpServers\": {}\n}\n");
     let before = read(&cursor_file(&sandbox));
@@ -225,7 +225,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_cannot_be_read_stays() {
+fn unreadable_files_are_not_changed() {
     for (text, said) in [
         ("{\n\"a\": CANARY-1\n}", "line 2, column 6: not valid JSON"),
         ("[]", "line 1: the file is not an object"),
@@ -250,7 +250,7 @@ fn what_cannot_be_read_stays() {
 }
 
 #[test]
-fn what_serve_does_not_take_is_not_written() {
+fn invalid_serve_options_are_not_written() {
     let sandbox = Sandbox::new();
     for (options, said) in [
         (&["--bogus"][..], "invalid options for finmcp serve"),
@@ -465,7 +465,7 @@ mod unix {
     /// Claude Code took the old entry out and finmcp's could not be put in: the copy of the old one stays, and is
     /// named.
     #[test]
-    fn what_claude_code_left_half_done_can_be_completed() {
+    fn an_incomplete_change_by_claude_code_can_be_completed() {
         let script = r#"[ "$2" = remove ] || exit 1; echo '{"mcpServers": 1}' > "$HOME/.claude.json""#;
         let mut sandbox = Sandbox::new();
         let (folder, path) = (sandbox.home().join("bin"), sandbox.home().join(".claude.json"));
@@ -483,7 +483,7 @@ mod unix {
     /// A path that JSON cannot spell would be one of a program that is not there.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_path_that_cannot_be_spelled_is_refused() {
+    fn a_program_path_that_is_not_unicode_is_refused() {
         use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
         let sandbox = Sandbox::new();
         let folder = sandbox.home().join(OsStr::from_bytes(b"b\xffn"));

@@ -20,7 +20,7 @@ fn stored(sandbox: &Sandbox) -> usize {
 }
 
 #[test]
-fn status_says_all_there_is_to_a_sign_in() {
+fn verbose_status_shows_every_detail_of_a_sign_in() {
     let vendor = Vendor::start(Script::people());
     let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
     let mut serve = sandbox.serve(["books"]);
@@ -45,7 +45,7 @@ fn status_says_all_there_is_to_a_sign_in() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (&json[0]["profile"], &json[0]["era"], &json[0]["renewal"]),
-        (&"books".into(), &"legacy".into(), &"by itself".into())
+        (&"books".into(), &"legacy".into(), &"automatic".into())
     );
     let instant = |name: &str| json[0][name].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(instant("renewed_at") < instant("expires_at"));

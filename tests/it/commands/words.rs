@@ -45,7 +45,7 @@ fn exit_code_1_the_user_declines() {
     insta::assert_snapshot!(&said[said.find("error:").unwrap()..], @r#"
     error: could not sign in to VENDOR
       caused by: the sign-in was declined: access_denied ("the person said no")
-    hint: you or an administrator declined; run it again, or ask the account's administrator
+    hint: you or an administrator declined: run `finmcp login SERVER` again, or ask the account's administrator
     "#);
 }
 
@@ -119,7 +119,7 @@ fn exit_code_4_signed_out() {
 }
 
 #[test]
-fn exit_code_5_a_server_that_is_not_itself() {
+fn exit_code_5_metadata_of_another_resource() {
     let (sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::people()));
     vendor.change(|script| script.protected_resource = serde_json::json!({"resource": "https://evil.example/mcp"}));
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["login", &vendor.url(), "--no-browser"]), @r#"
@@ -269,7 +269,7 @@ fn errors_in_the_settings() {
     exit code 1
     error: cannot use /ROOT/home/finmcp/config.toml
       caused by: Is a directory (os error N)
-    hint: check that it exists, is a file, and that you may read it and write to its folder
+    hint: check that the file exists and is readable, and that its folder is writable
     "#);
 
     let with = |name: &str, value: &str| {
@@ -323,11 +323,8 @@ const ODD: [&str; 18] = [
     "lies open",
 ];
 
-/// Lines that keep such a word: the value of a member of `status --json`, which scripts read, and CONTRIBUTING's own
-/// examples.
-const KEPT: [&str; 5] = [
-    r#"const AUTOMATIC: &str = "by itself";"#,
-    r#"&"legacy".into(), &"by itself".into()"#,
+/// Lines that keep such a word: CONTRIBUTING's own examples.
+const KEPT: [&str; 3] = [
     "| mend that, and try again |",
     "| nobody signed in to Asset |",
     "No relative clause in place of a noun",

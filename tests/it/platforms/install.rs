@@ -197,7 +197,7 @@ fn the_folder_is_the_one_that_was_asked_for() {
 
 /// t144: a release that is not what the holder of the key signed, to the byte, is refused, and what was there stays.
 #[test]
-fn t144_a_release_that_is_not_what_was_signed_is_refused() {
+fn t144_a_release_that_differs_from_the_signed_one_is_refused() {
     type Spoil = fn(&mut Release);
     let cases: [(&str, Spoil, &str); 14] = [
         ("a flipped bit", |release| flip(&release.archive), "wrong checksum for"),

@@ -233,7 +233,7 @@ fn an_incomplete_template_makes_no_file() {
 
 /// A release is not begun while any of what only its maintainer can give is missing.
 #[test]
-fn a_release_waits_for_what_is_missing() {
+fn a_release_is_refused_until_every_prerequisite_is_there() {
     let ready = |folder: &Path, tag: &str| {
         let output = Command::new(folder.join("packaging/ready.sh")).arg(tag).output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
@@ -404,7 +404,7 @@ mod npm {
 
     /// actionlint finds nothing, but for what is newer than it: a kind of machine, and a permission.
     #[test]
-    fn the_workflows_are_workflows() {
+    fn the_workflows_are_valid() {
         let program = r#"
             import { readFileSync, readdirSync } from "node:fs";
             import { createRequire } from "node:module";

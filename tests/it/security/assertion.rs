@@ -83,7 +83,7 @@ mod workload {
     #[test]
     fn an_assertion_that_is_refused_is_not_tried_again() {
         for (lifetime, audience, said) in [
-            (-60, None, &["which expired at", "it has ended"][..]),
+            (-60, None, &["(expired ", "it has ended"][..]),
             (60, Some("https://wrong.example"), &["another server"]),
         ] {
             let (sandbox, (server, platform)) = (Sandbox::new(), servers());
@@ -92,7 +92,7 @@ mod workload {
             let arguments = ["login", &server.url(), "--assertion-file", file.to_str().unwrap()];
             let run = sandbox.finmcp(arguments).expect_code(1).expect_stderr(said);
             run.expect_stderr(&[
-                "does not accept the assertion in",
+                "rejected the assertion",
                 "projected",
                 "check the program that writes this file",
             ]);
@@ -116,7 +116,7 @@ mod workload {
         sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["cannot read", "projected"]);
         assert_eq!(server.records_at("/token").len(), asked, "nothing else was sent in its place");
         fs::write(&file, platform.jwt("workload", &server.origin(), -1)).unwrap();
-        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["which expired at"]);
+        sandbox.finmcp(refresh).expect_code(1).expect_stderr(&["(expired "]);
         fs::write(&file, platform.jwt("workload", &server.origin(), 60)).unwrap();
         server.fault(On::Path("/token"), Effect::status(503));
         sandbox.finmcp(refresh).expect_code(3);
@@ -274,7 +274,7 @@ mod enterprise {
 
     /// What the provider does not grant is said, and the server is not asked at all.
     #[test]
-    fn a_provider_that_grants_nothing_is_the_end_of_it() {
+    fn a_denied_grant_is_reported_and_the_server_is_not_called() {
         for (policy, lifetime, code, said) in [
             (
                 Some("access_denied"),
@@ -282,7 +282,7 @@ mod enterprise {
                 1,
                 &["granted no access", "access_denied", "ask your administrator for access"][..],
             ),
-            (None, -60, 1, &["does not accept the ID token in", "which expired at", "it has ended"]),
+            (None, -60, 1, &["rejected the ID token", "(expired ", "it has ended"]),
         ] {
             let (sandbox, (server, provider)) = (Sandbox::new(), servers());
             provider.change(|script| script.policy = policy);
@@ -337,7 +337,7 @@ mod enterprise {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["does not accept the grant of", "its issuer is not trusted", "ask your administrator"]);
+        run.expect_stderr(&["rejected the grant (ID-JAG) issued by the identity provider", "its issuer is not trusted", "ask your administrator"]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 

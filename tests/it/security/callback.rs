@@ -188,7 +188,7 @@ fn t033_a_port_that_is_taken_is_not_shared() {
 /// t034: an answer is taken once. While its code is redeemed another answer is turned away, though it is as good; after
 /// that the port is closed.
 #[test]
-fn t034_a_second_answer_is_not_taken() {
+fn t034_a_second_response_is_ignored() {
     let waiting = Waiting::start();
     let (answer, other) = (waiting.answer(), waiting.answer());
     assert_ne!(answer, other);

@@ -133,7 +133,7 @@ fn a_client_can_have_the_user_sign_in_at_the_identity_provider() {
 }
 
 #[test]
-fn login_all_signs_in_to_what_is_signed_out() {
+fn login_all_signs_in_to_signed_out_profiles() {
     let (sandbox, browser, provider, servers) = company();
     for server in &servers {
         sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();

@@ -264,7 +264,7 @@ fn fapi_with_a_key_and_tokens_bound_to_a_certificate() {
 
 /// The server does enforce the profile: each request that asks for less is refused.
 #[test]
-fn fapi_a_server_that_is_asked_for_less_refuses() {
+fn fapi_the_server_rejects_requests_that_do_not_meet_the_profile() {
     for bind in ["dpop", "mtls"] {
         let mut sandbox = Sandbox::new();
         let files = Files::give(&sandbox);

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// What every line says, and what of the calls is recorded.
+/// The members of every line, and which parts of a call to record.
 pub struct Terms {
     /// The served profile.
     pub profile: String,

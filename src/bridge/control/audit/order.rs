@@ -1,4 +1,4 @@
-//! What the thread that writes the log has to do.
+//! Jobs for the thread that writes the log.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::bridge::control::audit::error::AuditError;
 
-/// One thing to write.
+/// One job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Notes that the server is about to get a call, which has this number and a line that begins like this.

@@ -213,7 +213,7 @@ fn t150_a_line_that_was_cut_off_is_covered() {
 
 /// t150: a kill between a line and the note of it, and a note that is lost, do no harm to the chain.
 #[test]
-fn t150_the_chain_goes_on_from_the_file() {
+fn t150_the_chain_continues_from_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let mut log = log(&path);

@@ -158,7 +158,7 @@ impl RateGate {
         u64::try_from(self.clock.now().as_microsecond()).unwrap_or(0)
     }
 
-    /// A random delay, so that processes with the same wait do not all try at once, the same one always first.
+    /// A random delay, so that waiting processes do not retry simultaneously or always in the same order.
     fn stagger(&self) -> Duration {
         let random = getrandom::u32().unwrap_or_default();
         self.rate.interval().mul_f64(f64::from(random) / f64::from(u32::MAX) / 8.0)

@@ -71,7 +71,7 @@ impl Usage {
         Some(Self { noted: noted.parse().ok()?, arrival: arrival.parse().ok()? })
     }
 
-    /// One line of text. All have the same length, so that none leaves a rest of an older one.
+    /// One line of text. All lines have the same length, so that none leaves trailing bytes of a longer one.
     pub fn to_text(self) -> String {
         format!("{:020} {:020}\n", self.noted, self.arrival)
     }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Row A9: comments and events that say nothing keep a call going; single bytes do not, and nothing does for ever.
 #[test]
-fn a9_what_keeps_a_calls_stream_alive_is_a_sign_of_life() {
+fn a9_comments_on_a_calls_stream_extend_its_deadline() {
     let pause = Duration::from_millis(300);
     thread::scope(|scope| {
         for (era, beat) in [

@@ -21,7 +21,7 @@ fn naming(url: &str, why: &str) -> Vec<Hostile> {
 /// t002, t003, t004, t038, t039: whatever is no plain https URL, in each place where a server names one: other schemes,
 /// plain http, a user name in front of the host, a fragment, an option for a program.
 #[test]
-fn t002_t003_t004_t038_t039_what_no_server_may_name() {
+fn t002_t003_t004_t038_t039_unsafe_urls_are_refused() {
     let scheme = "only https is accepted";
     let malformed = "not a valid absolute URL";
     let urls = [
@@ -39,15 +39,15 @@ fn t002_t003_t004_t038_t039_what_no_server_may_name() {
         ("https://bank.example@evil.example/x", "a URL must not contain a user name or password"),
         ("https://u:p@evil.example/x", "a URL must not contain a user name or password"),
         ("https://as.example/x#y", "a URL must not have a fragment"),
-        ("https://169.254.169.254/x", "it points to a reserved address"),
-        ("https://[::ffff:10.0.0.9]/x", "it points to a private network"),
+        ("https://169.254.169.254/x", "it resolves to a reserved address"),
+        ("https://[::ffff:10.0.0.9]/x", "it resolves to a private address"),
     ];
     refuse_all(&urls.into_iter().flat_map(|(url, why)| naming(url, why)).collect::<Vec<_>>());
 }
 
 /// t003: what is of no use to us is neither called nor opened nor shown, whatever it is.
 #[test]
-fn t003_what_is_not_needed_is_not_followed() {
+fn t003_unused_metadata_urls_are_ignored() {
     let evil = "javascript:alert(1)";
     let script = Script {
         protected_resource: json!({"resource_documentation": evil, "resource_policy_uri": evil, "jwks_uri": evil}),
@@ -160,7 +160,7 @@ fn t014_invalid_metadata_ends_discovery() {
 
 /// t015: documents that are too large, compressed, too deep, ambiguous, or none.
 #[test]
-fn t015_documents_that_are_none_are_refused() {
+fn t015_invalid_documents_are_refused() {
     let mut cases = Vec::new();
     let resource = json!({"resource": "https://mcp.example", "authorization_servers": ["https://as.example"]});
     let server = json!({"issuer": "https://as.example", "token_endpoint": "https://as.example/token"});

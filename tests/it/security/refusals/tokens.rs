@@ -42,7 +42,7 @@ fn t050_t051_tokens_that_are_no_bearer_tokens_are_refused() {
 
 /// t059: a token response that is none is thrown away, and what is stored stays.
 #[test]
-fn t059_token_responses_that_are_none_change_nothing() {
+fn t059_invalid_token_responses_are_discarded() {
     let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(confidential()));
     let (run, _browser) = machine_sign_in(&mut sandbox, &vendor.url(), &[]);
     run.expect_success();

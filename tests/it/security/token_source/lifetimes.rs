@@ -39,7 +39,7 @@ async fn a_failing_renewal_leaves_the_old_token_in_use() {
 
 /// t057, t058: a response without refresh token, scope or ID token leaves the old ones; a smaller scope is recorded.
 #[tokio::test]
-async fn t057_what_a_response_leaves_out_stays() {
+async fn t057_values_missing_from_a_response_are_kept() {
     let machine = Machine::new().await;
     let source = machine.process();
     for (body, scope) in [

@@ -138,7 +138,7 @@ async fn t071_a_failed_save_is_repeated() {
 
 /// t071: the process ends before the next attempt.
 #[tokio::test]
-async fn t071_settling_saves_what_is_unsaved() {
+async fn t071_settling_saves_unsaved_tokens() {
     let machine = Machine::new().await;
     let source = machine.process();
     machine.renew_unsaved(&source).await;
