@@ -29,7 +29,7 @@ readonly under_fire='--test it -E test(=security::stress::t070_t072_only_a_kill_
 readonly dead_sign_ins='--test it -E test(=bridge::attempts::a2_an_ended_sign_in_is_requested_once)'
 readonly law='--lib -E test(/^mcp::attempts::/)'
 readonly edits='--lib -E test(/^mcp::message::/)'
-readonly any_answers='--test it -E test(/^bridge::attempts::a1_(many|whatever)_/)'
+readonly any_answers='--test it -E test(/^bridge::attempts::a1_(many|any)_/)'
 
 readonly mutations=(lock reload adopt compare save-before-use proof lineage settle fail-closed no-locks free-reading
     refused-token dead-grant dead-grant-read dead-grant-adopted total-sent total-admitted reason doubt edited)

@@ -171,7 +171,7 @@ impl Admission {
         Ok(())
     }
 
-    /// What can show a page on this machine now: one browser for all processes together, and none for a while after
+    /// The way to show a page on this machine now: one browser for all processes together, and none for a while after
     /// the user declined.
     async fn page_display(&self) -> PageDisplay {
         let Screen::Browser(browser) = self.settings.surroundings.screen().await else { return PageDisplay::None };
@@ -272,7 +272,7 @@ enum Signer {
     Program,
 }
 
-/// What can show a page on this machine now.
+/// The way to show a page on this machine now.
 enum PageDisplay {
     /// This browser; no other process opens one while this one holds the turn.
     Browser(SystemBrowser, Turn),
@@ -302,7 +302,7 @@ fn unattended(reason: &str) -> SignInFailure {
     SignInFailure::LoginRequired(format!("you need to sign in, but no browser can be opened here: {reason}"))
 }
 
-/// What the client is told about a failed sign-in.
+/// The message to the client about a failed sign-in.
 fn failure(error: &Error) -> SignInFailure {
     let reason = std::iter::once(error.message()).chain(error.causes()).collect::<Vec<_>>().join(": ");
     let with_hints = |reason| [vec![reason], error.hints().to_vec()].concat().join("; ");

@@ -55,7 +55,7 @@ pub struct Attempt {
 /// Receives the events of a sign-in.
 pub type Tell = Box<dyn FnMut(Event<'_>) + Send>;
 
-/// What happens during a sign-in.
+/// The progress of a sign-in.
 pub enum Event<'a> {
     /// The sign-in progresses.
     Progress(Progress<'a>),
@@ -133,7 +133,7 @@ pub async fn sign_in_and_keep(
     Ok((profile, credential))
 }
 
-/// What to sign in with, besides the profile's options.
+/// Inputs to a sign-in besides the profile's options.
 #[derive(Default)]
 pub struct Wanted<'a> {
     /// The server's refusal of a request, if that is the reason to sign in.

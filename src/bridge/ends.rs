@@ -1,4 +1,4 @@
-//! What connects the two sides of a conversation, and its limits.
+//! The connection between the two sides of a conversation, and its limits.
 
 use std::{sync::Arc, time::Duration};
 

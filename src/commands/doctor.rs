@@ -40,7 +40,7 @@ const PATIENCE: u64 = 30;
 /// Runs each step and prints its finding as it goes.
 ///
 /// # Errors
-/// That a step failed; what stdout says.
+/// A step failed; stdout has the details.
 pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
@@ -67,7 +67,7 @@ pub async fn run(
 /// Reports settings that cannot be read; no other step can run then.
 ///
 /// # Errors
-/// That a step failed; what stdout says.
+/// A step failed; stdout has the details.
 pub fn without_settings(console: Console, error: SettingsError, arguments: &cli::Doctor) -> Result<(), Error> {
     let mut findings = open(console, arguments.json)?;
     findings.note("settings", Finding::Failed(error.into()));

@@ -14,7 +14,7 @@ use crate::{
     settings::Settings,
 };
 
-/// Deletes the credential and revokes it if the server has a revocation endpoint. Not being signed in is no error.
+/// Deletes the credential and revokes it if the server has a revocation endpoint. Being signed out is not an error.
 ///
 /// # Errors
 /// The credential could not be deleted.

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ErrorKind},
 };
 
-/// What is the same in every page.
+/// The part that every page has.
 const FILES: [(&str, &str); 2] = [
     ("~/.config/finmcp/config.toml", "settings and profiles, without secrets (FINMCP_CONFIG_DIR names another folder)"),
     ("~/.config/finmcp/credentials", "the encrypted file store, if FINMCP_STORE is file"),

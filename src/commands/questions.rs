@@ -1,4 +1,4 @@
-//! What a server asks in the middle of a call, asked at the terminal (MCP 2025-11-25 elicitation).
+//! Asks the server's questions during a call at the terminal (MCP 2025-11-25 elicitation).
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -39,7 +39,7 @@ struct Elicitation {
     requested_schema: Value,
 }
 
-/// What a person makes of a question ("Response Actions").
+/// The user's response to a question ("Response Actions").
 enum Decision {
     Accept(Option<String>),
     Decline,

@@ -40,7 +40,7 @@ impl From<session::Event> for Event {
     }
 }
 
-/// What the caller has to carry out.
+/// An action for the caller.
 #[derive(Debug)]
 pub enum Action {
     /// A network task.

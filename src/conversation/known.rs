@@ -45,11 +45,11 @@ pub enum ServerAvailability {
 /// Which list of tools the client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShownTools {
-    /// The server's own, or none.
+    /// The server's own list, or no list yet.
     Own,
     /// A remembered list, which may be out of date.
     Remembered,
-    /// The same with finmcp's sign-in tool.
+    /// A remembered list with finmcp's sign-in tool.
     WithSignIn,
 }
 

@@ -142,7 +142,7 @@ impl AccessToken {
         Ok(())
     }
 
-    /// The header that carries it; never shown in logs. A token that is bound to a key needs a proof beside it.
+    /// The header that carries it; never shown in logs. A token that is bound to a key also needs a proof.
     ///
     /// # Errors
     /// [`TokenError::Unusable`] for a stored token that is not a valid header value.

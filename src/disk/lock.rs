@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest note, in bytes.
 const NOTE_LIMIT: u64 = 16 << 10;
 
-/// A held lock. The kernel releases it when this value is dropped or the process dies, however it dies.
+/// A held lock. The kernel releases it when this value is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     file: Arc<File>,

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::{Builder, NamedTempFile};
 
-/// A temporary file beside the target that it will replace. It is deleted when this value is dropped.
+/// A temporary file next to the target that it will replace. It is deleted when this value is dropped.
 pub(crate) struct Replacement {
     file: NamedTempFile,
     target: PathBuf,

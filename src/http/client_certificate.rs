@@ -89,7 +89,7 @@ impl ClientCertificate {
         }
     }
 
-    /// What shows it during the TLS handshake.
+    /// Presents the certificate during the TLS handshake.
     pub(super) fn resolver(&self) -> Arc<SingleCertAndKey> {
         self.key.clone()
     }

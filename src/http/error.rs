@@ -205,7 +205,7 @@ fn cause<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e
     error.downcast_ref().or(wrapped).or_else(|| cause(error.source()?))
 }
 
-/// Whether the server ended the handshake for want of a good client certificate.
+/// Whether the server ended the handshake because it requires a client certificate that it accepts.
 fn wants_certificate(error: &rustls::Error) -> bool {
     use AlertDescription::{
         BadCertificate, CertificateRequired, CertificateUnknown, UnknownCA, UnsupportedCertificate,

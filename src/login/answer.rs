@@ -1,4 +1,4 @@
-//! The authorization response, however it arrives first.
+//! The authorization response, from the first source that delivers it.
 
 use std::{
     io,

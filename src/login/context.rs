@@ -1,4 +1,4 @@
-//! What a sign-in uses, and the progress that it reports.
+//! The environment of a sign-in, and the progress that it reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,11 +20,11 @@ pub struct Redirection {
     pub port: Option<u16>,
     /// Where the user can paste it if the browser cannot reach this machine.
     pub paste: Option<Paste>,
-    /// How long the user has.
+    /// The time limit for the user.
     pub timeout: Duration,
 }
 
-/// What a sign-in uses.
+/// The environment of a sign-in.
 #[derive(Clone)]
 pub struct Context<'a> {
     /// Sends the requests.

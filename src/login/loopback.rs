@@ -185,7 +185,7 @@ impl Loopback {
                     }
                     match accepted {
                         Ok(stream) => handles.push_back(connections.spawn(Arc::clone(&redirect).serve(stream))),
-                        // A connection that closed before it was accepted is no error of the listener.
+                        // A connection that closed before it was accepted is not an error of the listener.
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => return Err(error),
                     }

@@ -52,7 +52,7 @@ impl Paste {
         None
     }
 
-    /// Reads from stdin, whatever it is.
+    /// Reads from stdin of any kind.
     pub fn from_pipe() -> Self {
         let (sender, lines) = mpsc::channel(1);
         // finmcp does not wait for this thread: it may block forever.

@@ -12,7 +12,7 @@ use crate::{
 /// How many other processes can sign in with the same client at the same time.
 const OTHER_PORTS: usize = 7;
 
-/// What the user chose of the redirect URI.
+/// The parts of the redirect URI that the user chose.
 pub(super) struct Place<'a> {
     /// All of it.
     pub fixed: Option<&'a RedirectUri>,

@@ -1,4 +1,4 @@
-//! What to sign in to, as which client and account. All grants begin and end here.
+//! A sign-in request: the server, the client and the account. All grants start and end here.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ const OFFLINE_ACCESS: &str = "offline_access";
 /// The scope that requests an ID token (OpenID Connect Core 1.0 section 3.1.2.1).
 const OPENID: &str = "openid";
 
-/// What to sign in to, as which client and account.
+/// The server to sign in to, the client and the account.
 #[derive(Debug, Clone)]
 pub struct LoginRequest {
     /// The MCP server.

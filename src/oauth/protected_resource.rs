@@ -36,7 +36,7 @@ struct Document {
     dpop_bound_access_tokens_required: Option<bool>,
 }
 
-/// A malformed URL with one of these prefixes is refused instead of ignored: it is no honest mistake.
+/// A malformed URL with one of these prefixes is refused instead of ignored: it is not an honest mistake.
 const HOSTILE: [&str; 3] = ["/", "\\\\", "-"];
 
 /// The URLs where the metadata may be, in the order to try (MCP authorization, "Protected Resource Metadata Discovery

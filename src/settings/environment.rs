@@ -86,7 +86,7 @@ pub(super) fn client_secret() -> Result<Option<Secret>, SettingsError> {
 /// The server that Claude Code asks headers for: `CLAUDE_CODE_MCP_SERVER_URL`.
 ///
 /// # Errors
-/// It is no text.
+/// The value is not valid Unicode.
 pub(super) fn server_of_client() -> Result<Option<String>, SettingsError> {
     text_variable("CLAUDE_CODE_MCP_SERVER_URL")
 }

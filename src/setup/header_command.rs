@@ -27,7 +27,7 @@ impl HeaderCommand {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The command in `text`; none if it is no single program with arguments.
+    /// The command in `text`; none if it is not a single program with arguments.
     pub fn parse(text: &str, system: System) -> Option<Self> {
         let words = if system == System::Windows { windows_words(text) } else { shlex::split(text)? };
         let mut words = words.into_iter().peekable();

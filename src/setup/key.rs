@@ -1,4 +1,4 @@
-//! An API key in plain text in a server's entry, and the headers beside it.
+//! An API key in plain text in a server's entry, and the entry's other headers.
 
 use crate::{
     credential::key_header::{KeyHeader, KeyHeaderError},
@@ -13,7 +13,7 @@ use crate::{
 pub struct FoundKey {
     pub header: KeyHeader,
     pub key: Secret,
-    /// The entry's headers that are no secrets.
+    /// The entry's headers that are not secrets.
     pub headers: ExtraHeaders,
 }
 

@@ -226,7 +226,7 @@ mod tests {
         assert!(batches.open.is_empty() && batches.requests.is_empty());
     }
 
-    /// a18: an invalid element gets its error in the array; an element that is no request gets no response.
+    /// a18: an invalid element gets its error in the array; an element that is not a request gets no response.
     #[test]
     fn a18_each_element_is_judged_separately() {
         let mut batches = batches();

@@ -37,7 +37,7 @@ use crate::{
 /// may never respond.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// How many bytes of the stream are read to find that address.
+/// How many bytes of the stream to read to find that address.
 const ENDPOINT_LIMIT: usize = 16 << 10;
 
 /// Holds the stream that the last `initialize` opened.

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// How many bytes of a response with an error status are read.
+/// How many bytes of a response with an error status to read.
 const ERROR_LIMIT: usize = 1 << 20;
 
 impl Endpoint {

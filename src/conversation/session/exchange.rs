@@ -56,7 +56,7 @@ pub enum Refused {
     Failure(Failure),
 }
 
-/// What the caller has to carry out.
+/// An action for the caller.
 #[derive(Debug)]
 pub enum Action {
     /// A network task.

@@ -41,7 +41,7 @@ pub struct PushedRequest<'a> {
     pub dpop_key: Option<&'a DpopKey>,
 }
 
-/// What the server knows the request by (RFC 9126 section 2.2).
+/// The server's reference to the request (RFC 9126 section 2.2).
 #[derive(Debug)]
 pub struct PushedAuthorization {
     pub request_uri: String,

@@ -1,4 +1,4 @@
-//! The calls that the client makes, and the lines that their outcomes and those of their tasks get.
+//! The client's calls, and the log lines for their outcomes and for the outcomes of their tasks.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
@@ -43,9 +43,9 @@ pub struct Calls {
     /// duplicate id.
     open: HashMap<Id, Vec<Open>>,
     tasks: Tasks,
-    /// How many calls there were.
+    /// The number of calls so far.
     count: u64,
-    /// What is to be written.
+    /// Jobs for the writing thread.
     orders: Vec<Order>,
 }
 
@@ -154,7 +154,7 @@ impl Calls {
         let succeeded = matches!(answer.kind, Kind::Response { succeeded: true, .. });
         let end = match method {
             "tasks/get" => tasks::described(answer).and_then(|task| task.end),
-            // An error can be the call's own, or say that there is no such task, or come from finmcp.
+            // The error can be the call's own, report an unknown task, or come from finmcp.
             "tasks/result" if succeeded || self.is_running(id) && !reply::is_from_finmcp(answer) => {
                 Some(outcome(answer).into_owned())
             }
@@ -259,7 +259,7 @@ impl Calls {
         self.orders.push(Order::Write(Line { object, call: Some(call.number) }));
     }
 
-    /// What a call's line says before it has an outcome.
+    /// The members of a call's line before it has an outcome.
     fn beginning<'a>(&self, call: &'a Call) -> Object<'a> {
         let mut line = self.line(call.time, &call.tool, &call.digest);
         if self.terms.arguments {

@@ -1,4 +1,4 @@
-//! What happened to a log whose lines are not linked.
+//! Explains what happened to a log whose lines are not linked.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::bridge::control::audit::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub file: String,
-    /// The line, from 1. For lines that were removed: the line that they were before.
+    /// The line, from 1. For removed lines: the line that follows them.
     pub line: u64,
     pub kind: FaultKind,
     pub reason: String,
@@ -28,11 +28,11 @@ pub enum FaultKind {
     Inserted,
     /// The line was moved, or copied, from another place.
     Moved,
-    /// The line may be intact, but nothing here can show that.
+    /// The line may be intact, but its seal cannot be checked.
     Unsealed,
 }
 
-/// The place of a fault: the file's number, from 0, and the line; and what happened there.
+/// A fault, with the file's number, from 0, instead of its name.
 #[derive(Debug)]
 pub struct Explained {
     pub file: usize,
@@ -94,8 +94,8 @@ pub fn explain_first(entry: &Entry) -> Result<(), Explained> {
     }
 }
 
-/// Says what happened where `entry` does not follow `before`. `confirmed` says that what comes after `entry` has its
-/// digest. `later` are the lines after `entry`.
+/// Explains why `entry` does not follow `before`. `confirmed`: the line after `entry`, or the note of the last line,
+/// has the digest of `entry`. `later` are the lines after `entry`.
 pub fn explain<E>(
     before: &Entry,
     entry: &Entry,

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How many tasks are remembered. Beyond that the oldest is forgotten; its last line then lacks the call's details.
+/// How many tasks to remember. Beyond that finmcp forgets the oldest; its last line then lacks the call's details.
 const TASKS_LIMIT: usize = 4096;
 
 /// The tasks that the client has heard of, by the digests of their ids.

@@ -11,7 +11,7 @@ use crate::{
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
-/// What the end of a line says.
+/// The members at the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// The line's number in the chain.
@@ -22,7 +22,7 @@ pub struct Link {
     pub is_sealed: bool,
 }
 
-/// What the first line of a file says besides its call.
+/// The additional members of the first line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Head {
     /// The version of the format.

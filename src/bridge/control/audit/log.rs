@@ -24,7 +24,7 @@ use crate::{
 /// How much of the end of a file is read first to find its last line.
 const TAIL: u64 = 16 << 10;
 
-/// How far from the end of a file its last line is looked for. Beyond that the file counts as one without a chain.
+/// How far from the end of a file to look for its last line. A file without one there counts as one without a chain.
 const TAIL_LIMIT: u64 = 64 << 20;
 
 /// A log that this process writes to.
@@ -78,7 +78,7 @@ impl Log {
     /// Carries out `order`.
     ///
     /// # Errors
-    /// The line cannot be written. The file is then as it was before.
+    /// The line cannot be written. The file is then unchanged.
     pub fn carry_out(&mut self, order: &Order) -> Result<(), AuditError> {
         let noted = match order {
             Order::Begin(number, text) => self.calls.begin(*number, text.clone()),
@@ -152,7 +152,7 @@ impl Log {
         text.push('\n');
     }
 
-    /// Where the chain goes on. Where lines are missing at the end of the file, the chain goes on after those, so that
+    /// Where the chain continues. If lines are missing at the end of the file, it continues after them, so that
     /// it shows that they are missing.
     fn next(&self, file: &mut File, end: &End, state: Option<State>) -> Result<Next, AuditError> {
         let is_first = end.last.is_none();

@@ -6,7 +6,7 @@
 //! further tool until the line is written.
 //!
 //! The file may be on a network, where a write can take arbitrarily long, so a separate thread writes it. Meanwhile
-//! the response to the call and the next call wait for the line; everything else goes on.
+//! the response to the call and the next call wait for the line; everything else continues.
 
 mod calls;
 mod entries;
@@ -45,7 +45,7 @@ use crate::{
     },
 };
 
-/// Where calls are recorded, and what of them.
+/// Where to record calls, and which parts of them.
 pub struct AuditOptions {
     /// The file, which must be a regular file that only this user can access. Created if it is missing.
     pub path: PathBuf,

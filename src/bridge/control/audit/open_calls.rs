@@ -1,4 +1,4 @@
-//! The calls that have no line yet, noted beside the log: after a kill, the next process that writes to the log records
+//! The calls that have no line yet, noted next to the log: after a kill, the next process that writes to the log records
 //! them.
 //!
 //! Each process has one file and keeps it locked. The kernel releases the lock when the process dies, however

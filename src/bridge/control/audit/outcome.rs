@@ -1,4 +1,4 @@
-//! What became of a call.
+//! The outcome of a call.
 
 use std::borrow::Cow;
 

@@ -11,7 +11,7 @@ pub const KEY_LENGTH: usize = 32;
 /// The member that a sealed text ends with, up to its value.
 const MEMBER: &str = ",\"seal\":\"";
 
-/// What follows the value.
+/// The text after the value.
 const END: &str = "\"}";
 
 /// A key for HMAC-SHA256, with a name that does not reveal it.

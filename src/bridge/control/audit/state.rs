@@ -1,4 +1,4 @@
-//! The folder beside a log: its lock, and the last line that finmcp wrote.
+//! The folder next to a log: its lock, and the last line that finmcp wrote.
 //!
 //! The lock is on the file with the state, not on the log, which may be moved away while a process waits for it.
 
@@ -49,7 +49,7 @@ pub struct LockedState {
     path: PathBuf,
 }
 
-/// The folder beside the log at `path`.
+/// The folder next to the log at `path`.
 pub fn folder(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".state");
