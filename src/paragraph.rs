@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn lines_hang_below_the_first() {
         let text = "one-two https://a.long.example/address three-four five";
-        assert_eq!(hanging_indent(text, 4, 16), "one-two\n    https://a.long.example/address\n    three-four\n    five\n");
+        assert_eq!(
+            hanging_indent(text, 4, 16),
+            "one-two\n    https://a.long.example/address\n    three-four\n    five\n"
+        );
         assert_eq!(hanging_indent("", 4, 16), "\n");
         assert_eq!(hanging_indent("a b", 20, 10), "a\n                    b\n");
     }

@@ -1,4 +1,4 @@
-//! Code that commands share: signing in and out, and sessions with servers. Nothing here prints: callers receive events.
+//! Code that commands share: signing in and out, and sessions with servers. Nothing here prints: callers get events.
 
 pub mod admission;
 pub mod audit_seal;

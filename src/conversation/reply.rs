@@ -85,8 +85,8 @@ pub fn is_from_finmcp(answer: &Message) -> bool {
 
 /// The error for a request that would have to be translated but cannot be. It is not sent.
 pub fn untranslatable(id: &Id) -> Message {
-    const SAID: &str = "cannot translate this request for the server: it must be valid UTF-8 without duplicate members, \
-                        and `params` and `_meta` must be objects";
+    const SAID: &str = "cannot translate this request for the server: it must be valid UTF-8 without duplicate \
+                        members, and `params` and `_meta` must be objects";
     error(id, ReplyCode::InvalidRequest, SAID)
 }
 

@@ -53,7 +53,10 @@ pub enum ExtraHeaderError {
     #[error("remove header {:?} (finmcp sets it)", .0.as_str())]
     Reserved(HeaderName),
     /// Other users can see command lines, and config.toml holds no secrets.
-    #[error("{0} looks like a secret: give it with --api-key-file and --api-key-header, which keep it in the keychain")]
+    #[error(
+        "header {:?} looks like a secret: pass it with --api-key-file and --api-key-header, which keep it in the keychain",
+        .0.as_str()
+    )]
     Secret(HeaderName),
 }
 
@@ -144,16 +147,16 @@ mod tests {
     fn an_invalid_header_is_refused() {
         for (text, why) in [
             ("x", "expected NAME=VALUE"),
-            ("=x", "is not a valid header name"),
-            ("a b=x", "is not a valid header name"),
-            ("x=a\r\nHost: evil", "the value of x is not a valid header value"),
-            ("x=a\u{0}", "the value of x is not a valid header value"),
+            ("=x", "invalid header name \"\""),
+            ("a b=x", "invalid header name \"a b\""),
+            ("x=a\r\nHost: evil", "header \"x\" has an invalid value"),
+            ("x=a\u{0}", "header \"x\" has an invalid value"),
         ] {
             assert!(error(text).contains(why), "{text:?}: {}", error(text));
         }
     }
 
-    /// Command lines and config.toml are no place for one.
+    /// Command lines and config.toml must not contain secrets.
     #[test]
     fn a_secret_in_a_header_is_sent_to_the_keychain() {
         for name in ["X-Api-Key", "X-Auth-Token", "client_secret", "X-Password"] {

@@ -64,11 +64,13 @@ enum ServerAction {
 }
 
 fn next() -> impl Strategy<Value = Next> {
-    let deed = prop_oneof![
-        3 => Just(ServerAction::LegacyHello), 3 => Just(ServerAction::ModernHello), 4 => Just(ServerAction::Result), 2 => Just(ServerAction::InputRequired),
-        2 => Just(ServerAction::Ask), 1 => Just(ServerAction::Error), 1 => Just(ServerAction::UnknownMethod), 3 => Just(ServerAction::Accepted),
-        3 => Just(ServerAction::Complete), 1 => Just(ServerAction::Lost), 1 => prop_oneof![Just(400), Just(404), Just(429), Just(503)].prop_map(ServerAction::Status),
-        2 => Just(ServerAction::SignedOut), 1 => Just(ServerAction::Refused), 1 => Just(ServerAction::TimedOut),
+    use ServerAction as Does;
+    let status = prop_oneof![Just(400), Just(404), Just(429), Just(503)].prop_map(Does::Status);
+    let action = prop_oneof![
+        3 => Just(Does::LegacyHello), 3 => Just(Does::ModernHello), 4 => Just(Does::Result),
+        2 => Just(Does::InputRequired), 2 => Just(Does::Ask), 1 => Just(Does::Error), 1 => Just(Does::UnknownMethod),
+        3 => Just(Does::Accepted), 3 => Just(Does::Complete), 1 => Just(Does::Lost), 1 => status,
+        2 => Just(Does::SignedOut), 1 => Just(Does::Refused), 1 => Just(Does::TimedOut),
     ];
     prop_oneof![
         4 => (1u8..30).prop_map(Next::Call),
@@ -78,7 +80,7 @@ fn next() -> impl Strategy<Value = Next> {
         1 => (1u8..30).prop_map(Next::Ping),
         2 => Just(Next::Initialized),
         1 => (1u8..30).prop_map(Next::Cancel),
-        16 => (0usize..6, deed).prop_map(|(index, deed)| Next::Server(index, deed)),
+        16 => (0usize..6, action).prop_map(|(index, action)| Next::Server(index, action)),
         3 => any::<bool>().prop_map(Next::Reply),
         1 => Just(Next::Patience),
         2 => Just(Next::Offered),
@@ -94,7 +96,7 @@ fn call(id: u8, is_modern: bool) -> Value {
 }
 
 impl Rig {
-    fn does(&mut self, index: usize, deed: ServerAction, asked: &mut u64) {
+    fn does(&mut self, index: usize, action: ServerAction, asked: &mut u64) {
         let open: Vec<_> = self.posts.iter().filter(|(exchange, _)| self.open.contains(exchange)).cloned().collect();
         let Some((exchange, message)) = open.get(index % open.len().max(1)).cloned() else { return };
         let id = message.id().map(|id| serde_json::from_str::<Value>(&id.to_string()).unwrap());
@@ -106,10 +108,12 @@ impl Rig {
             }
         };
         let end = |rig: &mut Self, ending| rig.network(session::Event::Finished(exchange, ending));
-        match deed {
+        match action {
             ServerAction::LegacyHello => deliver(self, legacy_hello()),
             ServerAction::ModernHello => deliver(self, modern_hello()),
-            ServerAction::Result => deliver(self, json!({"result": {"resultType": "complete", "content": [], "tools": []}})),
+            ServerAction::Result => {
+                deliver(self, json!({"result": {"resultType": "complete", "content": [], "tools": []}}))
+            }
             ServerAction::InputRequired => deliver(
                 self,
                 json!({"result": {"resultType": "input_required", "requestState": "s", "inputRequests":
@@ -186,14 +190,16 @@ proptest! {
                     cancelled.insert(id.to_string());
                     rig.client(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}));
                 }
-                Next::Server(index, deed) => {
+                Next::Server(index, action) => {
                     let open: Vec<_> = rig.posts.iter().filter(|(exchange, _)| rig.open.contains(exchange)).cloned().collect();
                     let target = open.get(index % open.len().max(1)).cloned();
-                    rig.does(index, deed, &mut questions);
-                    let leaves_open = matches!(deed, ServerAction::TimedOut | ServerAction::Status(400 | 503) | ServerAction::Complete);
+                    rig.does(index, action, &mut questions);
+                    use ServerAction as Did;
+                    let leaves_open = matches!(action, Did::TimedOut | Did::Status(400 | 503) | Did::Complete);
                     let answers = matches!(
-                        deed,
-                        ServerAction::LegacyHello | ServerAction::ModernHello | ServerAction::Result | ServerAction::InputRequired | ServerAction::Error | ServerAction::UnknownMethod
+                        action,
+                        Did::LegacyHello | Did::ModernHello | Did::Result | Did::InputRequired | Did::Error
+                            | Did::UnknownMethod
                     );
                     if let Some((exchange, message)) = target {
                         if leaves_open && !answered.contains(&exchange) {

@@ -183,7 +183,11 @@ fn t150_an_older_log_gets_a_chain() {
     add_calls(&sandbox, &vendor, 2, &[]);
     assert!(fs::read_to_string(&log).unwrap().starts_with(&old));
     let run = verify(&sandbox, &[&log], &[]).expect_success();
-    assert!(run.stdout.contains("intact: 2 lines") && run.stdout.contains("3 earlier lines are not part of the chain"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("intact: 2 lines") && run.stdout.contains("3 earlier lines are not part of the chain"),
+        "{}",
+        run.stdout
+    );
     tamper(&log, |lines| lines[1] = lines[1].replace("\"a\"", "\"b\""));
     verify(&sandbox, &[&log], &[]).expect_code(1).expect_stderr(&["line 4 was changed", "3 lines above"]);
 }

@@ -424,7 +424,9 @@ fn doctor_reports_an_invalid_config_file() {
     report.expect("settings", "warning", &["invalid profile \"odd\""]).expect_code(0);
     report.expect("server", "warning", &["which server do you mean", "asset --env sandbox"]);
     let report = examine(&mut sandbox, &["odd"], &NONE);
-    report.expect("server", "failed", &["invalid profile \"odd\" in config.toml", "only https"]).only_failed(&["server"]);
+    report
+        .expect("server", "failed", &["invalid profile \"odd\" in config.toml", "only https"])
+        .only_failed(&["server"]);
 }
 
 /// A sign-in that `config.toml` knows and the store does not.

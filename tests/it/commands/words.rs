@@ -324,11 +324,8 @@ const ODD: [&str; 18] = [
 ];
 
 /// Lines that keep such a word: CONTRIBUTING's own examples.
-const KEPT: [&str; 3] = [
-    "| mend that, and try again |",
-    "| nobody signed in to Asset |",
-    "No relative clause in place of a noun",
-];
+const KEPT: [&str; 3] =
+    ["| mend that, and try again |", "| nobody signed in to Asset |", "No relative clause in place of a noun"];
 
 /// The odd words of `text`, as `name:line: word`.
 fn odd(name: &str, text: &str) -> Vec<String> {

@@ -82,20 +82,15 @@ mod workload {
     /// A refused assertion is sent once; the file, its end and the server's reason are said, and nothing is kept.
     #[test]
     fn an_assertion_that_is_refused_is_not_tried_again() {
-        for (lifetime, audience, said) in [
-            (-60, None, &["(expired ", "it has ended"][..]),
-            (60, Some("https://wrong.example"), &["another server"]),
-        ] {
+        for (lifetime, audience, said) in
+            [(-60, None, &["(expired ", "it has ended"][..]), (60, Some("https://wrong.example"), &["another server"])]
+        {
             let (sandbox, (server, platform)) = (Sandbox::new(), servers());
             let origin = server.origin();
             let file = sandbox.give("projected", platform.jwt("workload", audience.unwrap_or(&origin), lifetime));
             let arguments = ["login", &server.url(), "--assertion-file", file.to_str().unwrap()];
             let run = sandbox.finmcp(arguments).expect_code(1).expect_stderr(said);
-            run.expect_stderr(&[
-                "rejected the assertion",
-                "projected",
-                "check the program that writes this file",
-            ]);
+            run.expect_stderr(&["rejected the assertion", "projected", "check the program that writes this file"]);
             assert_eq!(server.records_at("/token").len(), 1);
             sandbox.finmcp(["token", &server.url()]).expect_code(4);
             sandbox.assert_no_secret(&platform.secrets());
@@ -337,7 +332,11 @@ mod enterprise {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
         server.change(|script| script.trusted_issuer = Some("https://other.example".to_owned()));
         let run = sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_code(1);
-        run.expect_stderr(&["rejected the grant (ID-JAG) issued by the identity provider", "its issuer is not trusted", "ask your administrator"]);
+        run.expect_stderr(&[
+            "rejected the grant (ID-JAG) issued by the identity provider",
+            "its issuer is not trusted",
+            "ask your administrator",
+        ]);
         assert_eq!(server.records_at("/token").len(), 1);
     }
 

@@ -76,9 +76,7 @@ pub fn explain_first(entry: &Entry) -> Result<(), Explained> {
     let above = entry.above.as_ref().unwrap_or(&nothing);
     match (&entry.head, entry.link.number, above.lines) {
         (None, _, 0) => at(entry.line, FaultKind::Removed, "the first line of the chain is missing".to_owned()),
-        (None, ..) => {
-            at(entry.line - 1, FaultKind::Changed, "it is not the first line of the chain".to_owned())
-        }
+        (None, ..) => at(entry.line - 1, FaultKind::Changed, "it is not the first line of the chain".to_owned()),
         (Some(_), 1.., 1..) => {
             let reason = "the chain does not cover the lines above".to_owned();
             at(entry.line - 1, FaultKind::Inserted, reason)
@@ -104,7 +102,8 @@ pub fn explain<E>(
     later: &mut impl Iterator<Item = Result<Entry, E>>,
 ) -> Explained {
     let (number, expected) = (entry.link.number, before.link.number.saturating_add(1));
-    let numbered = format!("its number in the chain is {number} instead of {expected}, the next after line {}", before.line);
+    let numbered =
+        format!("its number in the chain is {number} instead of {expected}, the next after line {}", before.line);
     let at = |entry: &Entry, kind, reason: String| Explained { file: entry.file, line: entry.line, kind, reason };
     // Lines without a link, above the first line of a file or below `before`: one may have lost its link.
     let above = entry.above.as_ref().is_some_and(|above| above.lines > 0).then_some((entry.file, 1));
@@ -120,7 +119,11 @@ pub fn explain<E>(
     }
     if number == expected {
         return match confirmed || next.is_none() {
-            true => at(before, FaultKind::Changed, format!("its digest does not match the one recorded in line {}", entry.line)),
+            true => at(
+                before,
+                FaultKind::Changed,
+                format!("its digest does not match the one recorded in line {}", entry.line),
+            ),
             false => at(entry, FaultKind::Changed, format!("it records a different digest for line {}", before.line)),
         };
     }
@@ -138,7 +141,9 @@ pub fn explain<E>(
     if number == before.link.number && entry.link.previous == before.link.previous {
         return match entry.digest == before.digest {
             true => at(entry, FaultKind::Inserted, format!("it is a copy of line {}", before.line)),
-            false if confirmed => at(before, FaultKind::Inserted, format!("line {} has the same number in the chain", entry.line)),
+            false if confirmed => {
+                at(before, FaultKind::Inserted, format!("line {} has the same number in the chain", entry.line))
+            }
             false => at(entry, FaultKind::Inserted, format!("line {} has the same number in the chain", before.line)),
         };
     }
@@ -149,7 +154,11 @@ pub fn explain<E>(
         return at(entry, FaultKind::Changed, numbered);
     }
     if confirmed && before.above.is_some() {
-        return at(before, FaultKind::Changed, format!("line {} records a different number and digest for it", entry.line));
+        return at(
+            before,
+            FaultKind::Changed,
+            format!("line {} records a different number and digest for it", entry.line),
+        );
     }
     at(entry, FaultKind::Inserted, numbered)
 }

@@ -1,5 +1,5 @@
-//! The calls that have no line yet, noted next to the log: after a kill, the next process that writes to the log records
-//! them.
+//! The calls that have no line yet, noted next to the log: after a kill, the next process that writes to the log
+//! records them.
 //!
 //! Each process has one file and keeps it locked. The kernel releases the lock when the process dies, however
 //! it dies, and only then does another process read the file.

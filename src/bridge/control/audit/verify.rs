@@ -177,7 +177,10 @@ pub fn verify<R: BufRead>(
 fn check_end(last: Option<&Entry>, chain: Option<&str>, state: &State) -> Result<(), (u64, FaultKind, String)> {
     let written = state.number.saturating_add(1);
     let Some(last) = last else {
-        let reason = format!("the log is empty, but finmcp wrote {} (if it was rotated, pass the older files first)", count(written));
+        let reason = format!(
+            "the log is empty, but finmcp wrote {} (if it was rotated, pass the older files first)",
+            count(written)
+        );
         return Err((1, FaultKind::Removed, reason));
     };
     if chain != Some(&state.chain) {
@@ -190,7 +193,9 @@ fn check_end(last: Option<&Entry>, chain: Option<&str>, state: &State) -> Result
     match state.number.checked_sub(last.link.number) {
         None => Ok(()),
         Some(0) if state.digest == last.digest => Ok(()),
-        Some(0) => Err((last.line, FaultKind::Changed, "its digest does not match the one that finmcp recorded".to_owned())),
+        Some(0) => {
+            Err((last.line, FaultKind::Changed, "its digest does not match the one that finmcp recorded".to_owned()))
+        }
         Some(missing) => {
             let reason = match missing {
                 1 => "the last line is missing".to_owned(),
