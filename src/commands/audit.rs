@@ -95,7 +95,10 @@ fn conclude(console: Console, arguments: &Verify, report: &Report) -> Result<(),
         console.data(&(summary(arguments, report) + "\n"))?;
     }
     if arguments.sealed && sealed != "yes" {
-        let hint = "run every `finmcp serve` that writes to this log with --audit-seal, from the first line of the log";
+        let hint = match report.seal {
+            SealReport::Unchecked => "run this command on the machine that has the key",
+            _ => "run every `finmcp serve` that writes to this log with --audit-seal, from the first line of the log",
+        };
         return Err(Error::new(ErrorKind::Failure, "some lines have no verified seal").hint(hint));
     }
     Ok(())

@@ -81,9 +81,9 @@ fn a_kept_demo_prints_an_entry_that_works() {
     eventually("its folder to go", || sandbox.temporary_files().is_empty().then_some(()));
 }
 
-/// c5: neither a person nor the AI model can take the demo for the real vendor.
+/// Neither a person nor the AI model can take the demo for the real vendor.
 #[test]
-fn c5_demo_profiles_cannot_be_mistaken_for_the_vendor() {
+fn demo_profiles_cannot_be_mistaken_for_the_vendor() {
     for (environment, profile) in
         [("asset", "demo"), ("asset-sandbox", "demo-asset-sandbox"), ("masset", "demo-masset")]
     {
@@ -101,9 +101,9 @@ fn c5_demo_profiles_cannot_be_mistaken_for_the_vendor() {
     }
 }
 
-/// c5: every tool of the demo works; no message sends a person to sign in at the real vendor.
+/// Every tool of the demo works; no message sends a person to sign in at the real vendor.
 #[test]
-fn c5_every_tool_of_the_demo_works() {
+fn every_tool_of_the_demo_works() {
     for environment in ["asset", "asset-sandbox", "tesorio", "masset"] {
         let sandbox = Sandbox::new();
         let mut serve = sandbox.serve(["demo", "--env", environment]);
@@ -116,9 +116,9 @@ fn c5_every_tool_of_the_demo_works() {
     }
 }
 
-/// c5: the demo leads on to commands that work.
+/// The demo leads on to commands that work.
 #[test]
-fn c5_demo_output_names_the_next_commands() {
+fn demo_output_names_the_next_commands() {
     let mut sandbox = Sandbox::new();
     sandbox.unset("FINMCP_STORE");
     sandbox.unset("FINMCP_STORE_KEY_FILE");
@@ -136,7 +136,7 @@ fn c5_demo_output_names_the_next_commands() {
 /// c5: `finmcp serve` in a terminal says what it waits for, and how an AI client gets it.
 #[cfg(unix)]
 #[test]
-fn c5_serve_in_a_terminal_says_what_it_waits_for() {
+fn serve_in_a_terminal_says_what_it_waits_for() {
     let (sandbox, terminal) = (Sandbox::new(), Terminal::of(80, 24));
     terminal.enter("\u{4}");
     let (code, shown) = terminal.run(&sandbox, &["serve", "demo"]);

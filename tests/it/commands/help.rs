@@ -44,7 +44,7 @@ fn every_command_has_a_page_of_the_manual() {
         let text = page(&[&["finmcp".to_owned()], &*command].concat().join("-"));
         assert_eq!(text, sandbox.finmcp([&["man".to_owned()], &*command].concat()).expect_success().stdout);
         assert!(text.contains("\n.SH FILES\n") && text.contains("\n.SH \"EXIT STATUS\"\n"), "{text}");
-        assert!(text.contains("config.toml") && text.contains("sign-in required"), "{text}");
+        assert!(text.contains("config.toml") && text.contains(r"sign\-in required"), "{text}");
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), commands().len());
     // Examples keep their lines.
@@ -61,9 +61,9 @@ fn every_command_has_a_page_of_the_manual() {
         .expect_stderr(&["cannot write to"]);
 }
 
-/// c11: the first screen fits a terminal of 24 lines, and names every command.
+/// The first screen fits a terminal of 24 lines, and names every command.
 #[test]
-fn c11_the_first_screen_names_every_command() {
+fn the_first_screen_names_every_command() {
     let sandbox = Sandbox::new();
     let bare = sandbox.finmcp::<&str>([]).expect_code(2).stderr;
     assert_eq!(bare, sandbox.finmcp(["-h"]).expect_success().stdout);
@@ -82,7 +82,7 @@ fn c11_the_first_screen_names_every_command() {
 
 /// c11: -h is short: it fits two screens, and `--help` has the rest.
 #[test]
-fn c11_short_help_is_short() {
+fn short_help_is_short() {
     let sandbox = Sandbox::new();
     for command in commands() {
         let [short, long] = ["-h", "--help"]
@@ -94,9 +94,9 @@ fn c11_short_help_is_short() {
     assert!(login("--help").contains("--assertion-file") && !login("-h").contains("--assertion-file <"));
 }
 
-/// c11: help fits 80 columns, examples too, which can be pasted.
+/// Help fits 80 columns, examples too, which can be pasted.
 #[test]
-fn c11_help_and_its_examples_fit_80_columns() {
+fn help_and_its_examples_fit_80_columns() {
     let sandbox = Sandbox::new();
     for command in commands() {
         for flag in ["--help", "-h"] {
@@ -114,10 +114,10 @@ fn c11_help_and_its_examples_fit_80_columns() {
     }
 }
 
-/// c11: at a terminal of any width, text breaks between words, and commands and URLs stay whole.
+/// At a terminal of any width, text breaks between words, and commands and URLs stay whole.
 #[cfg(unix)]
 #[test]
-fn c11_text_breaks_between_words() {
+fn text_breaks_between_words() {
     let sandbox = Sandbox::new();
     let cases: [&[&str]; 4] = [
         &["call", "list_customers", "-s", "nothing"],
@@ -156,10 +156,10 @@ fn strip_colors(text: &str) -> String {
     parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
 
-/// c11: at a terminal, a manual page is shown and not its source; without a `man`, the help is.
+/// At a terminal, a manual page is shown and not its source; without a `man`, the help is.
 #[cfg(unix)]
 #[test]
-fn c11_a_manual_page_is_readable_at_a_terminal() {
+fn a_manual_page_is_readable_at_a_terminal() {
     let mut sandbox = Sandbox::new();
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();

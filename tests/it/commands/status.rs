@@ -52,10 +52,10 @@ fn verbose_status_shows_every_detail_of_a_sign_in() {
     sandbox.assert_no_secret(&vendor.secrets());
 }
 
-/// c6: who is signed in: the person and the organisation that the server names, cleaned, so that two accounts are told
+/// Who is signed in: the person and the organisation that the server names, cleaned, so that two accounts are told
 /// apart.
 #[test]
-fn c6_status_tells_accounts_apart() {
+fn status_tells_accounts_apart() {
     for (claims, who) in [
         (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), "ada@a.example, Acme, Inc."),
         (json!({"email": "ada@b.example"}), "ada@b.example"),
@@ -71,9 +71,9 @@ fn c6_status_tells_accounts_apart() {
     Sandbox::new().finmcp(["status", "nothing"]).expect_code(2).expect_stderr(&["nothing"]);
 }
 
-/// c6: why a sign-in does not work any more, and the command that signs in again, which works.
+/// Why a sign-in does not work any more, and the command that signs in again, which works.
 #[test]
-fn c6_status_says_why_and_what_to_run() {
+fn status_says_why_and_what_to_run() {
     let refusal = |code: &str| Effect::Answer(Reply::new(400).json(&json!({"error": code})));
     for (effect, reason) in [
         (Some(refusal("invalid_grant")), "the server ended the sign-in"),

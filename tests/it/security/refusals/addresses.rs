@@ -54,7 +54,7 @@ fn t005_t009_a_server_elsewhere_cannot_send_finmcp_here() {
     let here = TcpListener::bind("127.0.0.1:0").unwrap();
     here.set_nonblocking(true).unwrap();
     let port = here.local_addr().unwrap().port();
-    let near = "though the server is elsewhere";
+    let near = "resolves to this machine, but a remote server named it";
     let nowhere = "reserved address";
     let forms = [
         ("127.0.0.1", near),

@@ -49,7 +49,7 @@ fn t020_a_bridge_refuses_as_a_sign_in_does() {
             "issuer_override",
         ),
         (server(json!({"token_endpoint": "http://as.example/"})), "only https", "contact the server's operator"),
-        (server(json!({"token_endpoint": "https://10.0.0.9/"})), "private network", "--allow-private-network"),
+        (server(json!({"token_endpoint": "https://10.0.0.9/"})), "private address", "--allow-private-network"),
         (
             resource(json!({"resource": "https://bank.example/mcp"})),
             "https://bank.example/mcp",
