@@ -60,7 +60,7 @@ fn a_kept_demo_prints_an_entry_that_works() {
         printed.extend(demo.rest(Duration::from_millis(10)).into_iter().map(|line| line.raw));
         serde_json::from_str(&printed).ok()
     });
-    // c5: where to paste it, and the command that needs no pasting.
+    // Where to paste it, and the command that needs no pasting.
     let said = eventually("the hint", || {
         let said = demo.stderr();
         said.contains("`finmcp setup cursor demo`").then_some(said)
@@ -133,7 +133,7 @@ fn demo_output_names_the_next_commands() {
     assert!(written.contains("\"demo\""), "{written}");
 }
 
-/// c5: `finmcp serve` in a terminal says what it waits for, and how an AI client gets it.
+/// `finmcp serve` in a terminal says what it waits for, and how an AI client gets it.
 #[cfg(unix)]
 #[test]
 fn serve_in_a_terminal_says_what_it_waits_for() {

@@ -80,7 +80,7 @@ fn the_first_screen_names_every_command() {
     assert!(whole.contains("FINMCP_STORE") && !bare.contains("FINMCP_STORE"));
 }
 
-/// c11: -h is short: it fits two screens, and `--help` has the rest.
+/// `-h` is short: it fits two screens, and `--help` has the rest.
 #[test]
 fn short_help_is_short() {
     let sandbox = Sandbox::new();
