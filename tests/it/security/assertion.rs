@@ -326,7 +326,7 @@ mod enterprise {
         sandbox.finmcp(&arguments).expect_code(3).expect_stderr(&["no identity provider metadata"]);
     }
 
-    /// A server that knows nothing of the provider says so, and the person is told whom to ask.
+    /// A server that does not trust the provider says so, and finmcp tells the user whom to ask.
     #[test]
     fn a_server_that_does_not_trust_the_provider() {
         let (sandbox, (server, provider)) = (Sandbox::new(), servers());
