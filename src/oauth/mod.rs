@@ -11,6 +11,7 @@ pub mod device_authorization;
 pub mod discovery;
 pub mod dpop;
 pub mod error;
+pub mod id_token;
 pub mod json;
 pub mod jwt;
 pub mod overrides;

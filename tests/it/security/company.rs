@@ -173,3 +173,41 @@ fn a_gateway_can_get_the_id_token() {
     let run = sandbox.finmcp(["login", &without.url(), "--bearer", "id-token"]);
     run.expect_code(5).expect_stderr(&["contains no ID token"]);
 }
+
+/// `status` names the company sign-in of each profile, and `logout` of one server says that it stays.
+#[test]
+fn the_company_sign_in_is_shown_and_named() {
+    let (sandbox, _browser, provider, servers) = company();
+    for server in &servers {
+        sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
+    }
+    let documents = || {
+        let status = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
+        let documents: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let company = |document: &serde_json::Value| {
+            let company = document["company"].clone();
+            assert_eq!(company["issuer"], provider.origin());
+            (
+                company["signed_in"] == true,
+                company["person"] == "ada@company.example",
+                company["expires_at"].is_string(),
+            )
+        };
+        documents.as_array().unwrap().iter().map(company).collect::<Vec<_>>()
+    };
+    assert_eq!(documents(), [(true, true, true); 2]);
+    let row = format!("signed in to {} as ada@company.example, ID token expires 20", provider.origin());
+    let status = sandbox.finmcp(["status"]).expect_success().stdout;
+    assert_eq!(status.matches(&row).count(), 2, "{status}");
+
+    let run = sandbox.finmcp(["logout", &servers[0].url()]).expect_success();
+    let host = provider.origin().replace("http://", "");
+    let stays = format!("Still signed in to {host} (company sign-in)");
+    run.expect_stderr(&[&stays, "finmcp logout --all"]);
+    assert_eq!(documents(), [(true, true, true); 2]);
+    let run = sandbox.finmcp(["logout", "--all"]).expect_success();
+    assert!(!run.stderr.contains("Still signed in"), "{}", run.stderr);
+    assert_eq!(documents(), [(false, false, false); 2]);
+    let run = sandbox.finmcp(["logout", &servers[0].url()]).expect_success();
+    assert!(!run.stderr.contains("company sign-in"), "there is none any more: {}", run.stderr);
+}
