@@ -125,7 +125,7 @@ impl Company {
 
     /// Checks an ID token before it is stored or used.
     fn check(&self, id_token: &Secret) -> Result<(), TokenError> {
-        check_parties(id_token.expose(), &self.issuer, &self.client_id)
+        check_parties(id_token, &self.issuer, &self.client_id)
     }
 
     fn request(&self, options: &Options, client_secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {

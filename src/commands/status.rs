@@ -13,7 +13,7 @@ use crate::{
     },
     error::Error,
     mcp::revision::Era,
-    oauth::jwt,
+    oauth::id_token,
     profile::Profile,
     settings::Settings,
     span,
@@ -136,7 +136,7 @@ async fn company(credentials: &Credentials, profile: &Profile) -> Option<Company
         issuer: company.identity().issuer,
         signed_in: id_token.is_some(),
         person: tokens.and_then(|tokens| tokens.person.clone()),
-        expires_at: id_token.and_then(|token| jwt::expiry(token.expose())).map(|instant| instant.to_string()),
+        expires_at: id_token.and_then(id_token::expiry).map(|instant| instant.to_string()),
     })
 }
 

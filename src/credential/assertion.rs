@@ -157,7 +157,7 @@ impl IdentityProvider {
         let id_token = match (&self.id_token, id_token) {
             (IdToken::File(path), _) => read(path).await?,
             (IdToken::SignIn(_), Some(token)) => {
-                id_token::check_parties(token.expose(), &self.issuer, &self.registration.client_id)?;
+                id_token::check_parties(&token, &self.issuer, &self.registration.client_id)?;
                 token
             }
             (IdToken::SignIn(_), None) => return Err(TokenError::Unusable("it contains no ID token").into()),

@@ -116,7 +116,7 @@ async fn sign_in_in_browser(
 fn with_nonce(credential: Credential, nonce: Option<&str>) -> Result<Credential, LoginError> {
     let id_token = credential.tokens.as_ref().and_then(|tokens| tokens.id_token.as_ref());
     if let (Some(nonce), Some(id_token)) = (nonce, id_token) {
-        check_nonce(id_token.expose(), nonce)?;
+        check_nonce(id_token, nonce)?;
     }
     Ok(credential)
 }

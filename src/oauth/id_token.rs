@@ -1,9 +1,13 @@
 //! The checks of an ID token (OpenID Connect Core 1.0 section 3.1.3.7). It comes directly from the token endpoint, so
 //! TLS replaces the check of its signature.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::oauth::{authorization_server::with_other_slash, error::TokenError, jwt};
+use crate::{
+    oauth::{authorization_server::with_other_slash, error::TokenError, jwt},
+    secret::Secret,
+};
 
 #[derive(Deserialize)]
 struct Claims {
@@ -18,12 +22,17 @@ enum Audience {
     Several(Vec<String>),
 }
 
+/// When `token` expires (RFC 7519 section 4.1.4).
+pub fn expiry(token: &Secret) -> Option<Timestamp> {
+    jwt::expiry(token.expose())
+}
+
 /// Checks that `issuer` issued `token` to the client `client_id`. Another provider's token must not be sent there.
 ///
 /// # Errors
 /// [`TokenError::Unusable`].
-pub fn check_parties(token: &str, issuer: &str, client_id: &str) -> Result<(), TokenError> {
-    let Claims { iss, aud } = jwt::claims(token)
+pub fn check_parties(token: &Secret, issuer: &str, client_id: &str) -> Result<(), TokenError> {
+    let Claims { iss, aud } = jwt::claims(token.expose())
         .ok_or(TokenError::Unusable("its ID token is not a signed JWT with an issuer and an audience"))?;
     if iss != issuer && Some(&iss) != with_other_slash(issuer).as_ref() {
         return Err(TokenError::Unusable("its ID token is from another issuer"));
@@ -39,12 +48,12 @@ pub fn check_parties(token: &str, issuer: &str, client_id: &str) -> Result<(), T
 ///
 /// # Errors
 /// [`TokenError::Unusable`].
-pub fn check_nonce(token: &str, nonce: &str) -> Result<(), TokenError> {
+pub fn check_nonce(token: &Secret, nonce: &str) -> Result<(), TokenError> {
     #[derive(Deserialize)]
     struct Claims {
         nonce: String,
     }
-    match jwt::claims(token) {
+    match jwt::claims(token.expose()) {
         Some(Claims { nonce: answered }) if answered == nonce => Ok(()),
         _ => Err(TokenError::Unusable("its ID token is not for this sign-in: it lacks the nonce of the request")),
     }
@@ -57,8 +66,8 @@ mod tests {
 
     use super::*;
 
-    fn token(claims: Value) -> String {
-        format!("e30.{}.c2ln", BASE64URL.encode(claims.to_string()))
+    fn token(claims: Value) -> Secret {
+        Secret::new(format!("e30.{}.c2ln", BASE64URL.encode(claims.to_string())))
     }
 
     fn parties(claims: Value) -> Result<(), TokenError> {
@@ -87,7 +96,7 @@ mod tests {
             parties(json!({"iss": "https://idp.example", "aud": audience})).unwrap_err();
         }
         for text in ["", "opaque", "e30.e30.c2ln", "e30..a.b.c"] {
-            check_parties(text, "https://idp.example", "sso").unwrap_err();
+            check_parties(&Secret::new(text.to_owned()), "https://idp.example", "sso").unwrap_err();
         }
         // The slash is only excused behind an origin.
         let tenant = token(json!({"iss": "https://idp.example/a/", "aud": "sso"}));

@@ -265,8 +265,9 @@ fn the_extension_is_declared_by_every_command() {
         let (sandbox, _browser, provider, [server, _]) = company();
         server.change(|script| script.era = server_era);
         sandbox
-            .finmcp([&arguments(&sandbox, &server, &provider)[..], &["--profile".to_owned(), "p".to_owned()]].concat());
-        for command in [&["tools", "-s", "p"][..], &["call", "echo", "message=hi", "-s", "p"], &["doctor", "p"]] {
+            .finmcp([&arguments(&sandbox, &server, &provider)[..], &["--profile".to_owned(), "p".to_owned()]].concat())
+            .expect_success();
+        for command in [&["tools", "p"][..], &["call", "echo", "message=hi", "-s", "p"], &["doctor", "p"]] {
             let before = mcp_messages(&server).len();
             sandbox.finmcp(command);
             expect_declared(&mcp_messages(&server)[before..], 1);
