@@ -83,9 +83,9 @@ mod tests {
         }
     }
 
-    /// t050: a token of another provider or client is not used.
+    /// A token of another provider or client is not used.
     #[test]
-    fn t050_id_tokens_of_others_are_refused() {
+    fn id_tokens_of_others_are_refused() {
         for issuer in
             ["https://idp.example.evil", "https://idp.example/tenant", "https://IDP.example", "", "idp.example"]
         {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn t050_the_nonce_of_the_request_comes_back() {
+    fn the_nonce_of_the_request_comes_back() {
         check_nonce(&token(json!({"nonce": "n-1"})), "n-1").unwrap();
         for claims in [json!({}), json!({"nonce": null}), json!({"nonce": "n-2"}), json!({"nonce": ["n-1"]})] {
             check_nonce(&token(claims.clone()), "n-1").expect_err(&claims.to_string());

@@ -241,9 +241,9 @@ fn what_a_real_provider_does_not_grant_is_refused() {
     }
 }
 
-/// t050: a server refuses an ID-JAG for another server, and finmcp does not take the refusal for an ended sign-in.
+/// A server refuses an ID-JAG for another server, and finmcp does not take the refusal for an ended sign-in.
 #[test]
-fn t050_a_grant_for_another_audience_opens_nothing() {
+fn a_grant_for_another_audience_opens_nothing() {
     let office = Office::new();
     office.provider.behave(&json!({"audience": office.servers[1].origin()}));
     let run = office.login(&office.servers[0]);
@@ -254,9 +254,9 @@ fn t050_a_grant_for_another_audience_opens_nothing() {
     assert!(office.servers[1].records().is_empty(), "nor to the server that it is for");
 }
 
-/// t050: an ID token that was not issued by this provider, to this client, for this sign-in is not used.
+/// An ID token that was not issued by this provider, to this client, for this sign-in is not used.
 #[test]
-fn t050_id_tokens_that_are_not_from_this_sign_in_are_refused() {
+fn id_tokens_that_are_not_from_this_sign_in_are_refused() {
     for (claims, reason) in [
         (json!({"iss": "https://other.example"}), "another issuer"),
         (json!({"aud": "another-client"}), "another client"),
@@ -276,9 +276,9 @@ fn t050_id_tokens_that_are_not_from_this_sign_in_are_refused() {
     }
 }
 
-/// t050: the same for an ID token that a renewal brings. The next sign-in repairs it.
+/// The same for an ID token that a renewal brings. The next sign-in repairs it.
 #[test]
-fn t050_a_renewed_id_token_of_another_issuer_is_not_used() {
+fn a_renewed_id_token_of_another_issuer_is_not_used() {
     let office = Office::new();
     office.provider.behave(&json!({"lifetime": 2}));
     office.login(&office.servers[0]).expect_success();
