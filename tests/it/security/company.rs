@@ -17,6 +17,9 @@ use crate::{
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
+/// Long enough for an exchange on a busy machine, and short enough to wait for its end.
+const SHORT: Duration = Duration::from_secs(4);
+
 /// An identity provider that knows finmcp as `sso`, and issues ID tokens.
 fn identity_provider() -> Vendor {
     Vendor::start(Script {
@@ -89,10 +92,10 @@ fn one_sign_in_is_enough_for_all_servers_of_the_company() {
 #[test]
 fn an_expired_id_token_is_renewed_without_the_user() {
     let (sandbox, browser, provider, [server, _]) = company();
-    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    provider.change(|script| script.access_lifetime = SHORT);
     sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
     provider.change(|script| script.access_lifetime = AN_HOUR);
-    pass(Duration::from_secs(1));
+    pass(SHORT);
     sandbox.finmcp(["token", &server.url(), "--force-refresh"]).expect_success();
     let refreshed = |record: &Recorded| record.form().contains_key("refresh_token");
     assert_eq!(provider.records_at("/token").iter().filter(|record| refreshed(record)).count(), 1);
@@ -102,12 +105,12 @@ fn an_expired_id_token_is_renewed_without_the_user() {
 #[test]
 fn a_company_sign_in_that_ended_is_made_again_once_for_all() {
     let (sandbox, browser, provider, servers) = company();
-    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    provider.change(|script| script.access_lifetime = SHORT);
     for server in &servers {
         sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
     }
     provider.revoke_sign_ins();
-    pass(Duration::from_secs(1));
+    pass(SHORT);
     let run = sandbox.finmcp(["token", &servers[0].url(), "--force-refresh"]).expect_code(4);
     run.expect_stderr(&["finmcp login"]);
     let before = browser.starts().len();

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// Long enough for an exchange on a busy machine, and short enough to wait for its end.
+const SHORT: Duration = Duration::from_secs(4);
+
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// The provider, in a separate process. Dropping it ends the process.
@@ -179,10 +182,10 @@ fn a_client_with_a_secret_at_a_real_provider() {
 #[test]
 fn an_expired_id_token_of_a_real_provider_is_renewed() {
     let office = Office::new();
-    office.provider.behave(&json!({"lifetime": 2}));
+    office.provider.behave(&json!({"lifetime": SHORT.as_secs()}));
     office.login(&office.servers[0]).expect_success();
     for _ in 0..2 {
-        pass(Duration::from_secs(2));
+        pass(SHORT);
         office.token(&office.servers[0]).expect_success();
     }
     let provider = &office.provider;
@@ -280,10 +283,10 @@ fn id_tokens_that_are_not_from_this_sign_in_are_refused() {
 #[test]
 fn a_renewed_id_token_of_another_issuer_is_not_used() {
     let office = Office::new();
-    office.provider.behave(&json!({"lifetime": 2}));
+    office.provider.behave(&json!({"lifetime": SHORT.as_secs()}));
     office.login(&office.servers[0]).expect_success();
     office.provider.behave(&json!({"lifetime": 3600, "claims": {"iss": "https://other.example"}}));
-    pass(Duration::from_secs(2));
+    pass(SHORT);
     let exchanges = office.provider.count("exchange");
     let run = office.token(&office.servers[0]);
     assert_ne!(run.code, Some(0), "{}", run.stderr);
