@@ -16,6 +16,7 @@
 mod acknowledged;
 pub mod description;
 mod event;
+pub mod extension;
 pub mod failure;
 mod gate;
 mod held;
@@ -42,6 +43,7 @@ pub use crate::conversation::{
 use crate::{
     conversation::{
         description::Description,
+        extension::Extension,
         failure::Refusal,
         gate::Gate,
         known::Known,
@@ -69,6 +71,8 @@ pub struct Conversation {
     /// The layer next to the client comes first.
     layers: [Box<dyn Layer>; 6],
     session: Session,
+    /// The extension that finmcp declares to the server.
+    extension: Option<Extension>,
     client_input: ClientInput,
     /// Actions of the session that are still to be handled.
     session_actions: VecDeque<SessionAction>,
@@ -100,10 +104,16 @@ impl Conversation {
                 Box::<ToolList>::default(),
             ],
             session,
+            extension: None,
             client_input: ClientInput::Open,
             session_actions: VecDeque::new(),
             actions: Vec::new(),
         }
+    }
+
+    /// Declares `extension` to the server.
+    pub fn declaring(self, extension: Option<Extension>) -> Self {
+        Self { extension, ..self }
     }
 
     /// How many of the client's messages are in flight or waiting.
@@ -235,6 +245,13 @@ impl Conversation {
         let bottom = self.layers.len();
         while let Some(action) = self.session_actions.pop_front() {
             match action {
+                SessionAction::Do(Task::Post(exchange, message, headers)) => {
+                    let message = match self.extension {
+                        Some(extension) => extension.declared_in(message),
+                        None => message,
+                    };
+                    self.actions.push(Action::Do(Task::Post(exchange, message, headers)));
+                }
                 SessionAction::Do(task) => self.actions.push(Action::Do(task)),
                 SessionAction::Answer(message, method) => {
                     self.server_sent(bottom, ServerMessage { message, method: Some(method), within: None });

@@ -279,7 +279,7 @@ impl Applicant<'_> {
         }
         let (_, resource) = self.request.resource(self.discovery);
         let scope = registration.allowed(self.scope);
-        let parameters = self.request.authorization_parameters();
+        let parameters = self.request.authorization_parameters(None);
         let wanted =
             Wanted { resource: resource.as_deref(), scope: scope.as_ref(), dpop_jkt: None, parameters: &parameters };
         match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {

@@ -18,6 +18,7 @@ use crate::{
         authorization::{AuthorizationRequest, Wanted},
         client::Grant,
         error::TokenError,
+        id_token::check_nonce,
     },
 };
 
@@ -59,7 +60,8 @@ async fn sign_in_in_browser(
     let redirect_uri = loopback.redirect_uri().to_string();
     let other = origin.other_authentication(&request, &registration);
     let (title, host) = (request.title.clone(), request.server.host());
-    let parameters = request.authorization_parameters();
+    let nonce = request.nonce();
+    let parameters = request.authorization_parameters(nonce.as_deref());
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
@@ -95,7 +97,7 @@ async fn sign_in_in_browser(
                 Err(LoginError::Token(TokenError::Refused(refusal))) if refusal.code == "invalid_client" => {
                     Err(refused_client(refusal, origin))
                 }
-                outcome => outcome,
+                outcome => outcome.and_then(|credential| with_nonce(credential, nonce.as_deref())),
             }
         }
         Err(error) => Err(error),
@@ -111,4 +113,13 @@ async fn sign_in_in_browser(
         visitor.show(page).await;
     }
     outcome
+}
+
+/// `credential`, unless its ID token belongs to another authorization request.
+fn with_nonce(credential: Credential, nonce: Option<&str>) -> Result<Credential, LoginError> {
+    let id_token = credential.tokens.as_ref().and_then(|tokens| tokens.id_token.as_ref());
+    if let (Some(nonce), Some(id_token)) = (nonce, id_token) {
+        check_nonce(id_token, nonce)?;
+    }
+    Ok(credential)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use oauth2::CsrfToken;
 
 use crate::{
     credential::record::{Bearer, Credential, Identity, Renewal},
@@ -184,8 +185,17 @@ impl LoginRequest {
     }
 
     /// Additional parameters of the authorization request. An option that only this request sends is added here.
-    pub(super) fn authorization_parameters(&self) -> Vec<(String, String)> {
-        self.options.parameters.clone()
+    pub(super) fn authorization_parameters(&self, nonce: Option<&str>) -> Vec<(String, String)> {
+        let nonce = nonce.map(|nonce| ("nonce".to_owned(), nonce.to_owned()));
+        self.options.parameters.iter().cloned().chain(nonce).collect()
+    }
+
+    /// Ties the ID token to the authorization request, if finmcp uses one (OpenID Connect Core 1.0 section 3.1.2.1). A
+    /// nonce among the user's parameters takes its place.
+    pub(super) fn nonce(&self) -> Option<String> {
+        let is_chosen = self.options.parameters.iter().any(|(name, _)| name == "nonce");
+        let is_used = self.options.bearer == Some(Bearer::IdToken);
+        (is_used && !is_chosen).then(|| CsrfToken::new_random_len(32).into_secret())
     }
 
     /// Adds `offline_access` if the server supports it or the override requests it, so that the user signs in only once

@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod dpop;
 pub mod error;
 pub mod holder;
+pub mod id_token;
 pub mod json;
 pub mod jwt;
 pub mod overrides;

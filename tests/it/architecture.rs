@@ -252,6 +252,7 @@ fn secrets_are_exposed_in_few_places() {
         "oauth/client/revocation.rs",     // the token that is revoked
         "oauth/client/token_exchange.rs", // the ID token that is exchanged
         "oauth/dpop.rs",                  // what a proof is of
+        "oauth/id_token.rs",              // who issued an ID token, to whom, until when
         "oauth/private_key.rs",           // the key that signs
         "oauth/registration_request.rs",  // whether there is a secret at all
         "oauth/token_exchange.rs",        // whether a grant is one
