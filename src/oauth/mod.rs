@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod client;
 pub mod client_assertion;
 pub mod client_metadata;
+pub mod confirmation;
 pub mod device_authorization;
 pub mod discovery;
 pub mod dpop;

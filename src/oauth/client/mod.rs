@@ -32,6 +32,7 @@ use crate::{
             Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, client_id_field, extra_fields, message,
             to_token_error,
         },
+        confirmation::ForeignBinding,
         device_authorization::DEVICE_GRANT,
         dpop::DpopKey,
         error::TokenError,
@@ -102,6 +103,11 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
         Err(TokenError::NonceWanted) => send(http, request, now).await?,
         outcome => outcome?,
     };
+    let TokenRequest { registration, dpop_key, .. } = request;
+    let token = tokens.access_token.expose();
+    if let Some(binding) = ForeignBinding::of(token, registration.certificate.as_deref(), dpop_key) {
+        return Err(TokenError::Bound(binding));
+    }
     match request.audience.and_then(|expected| Some((expected, tokens.other_audience(expected)?))) {
         Some((expected, found)) => Err(TokenError::Audience { expected: expected.to_owned(), found }),
         None => Ok(tokens),
