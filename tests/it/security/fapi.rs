@@ -45,6 +45,8 @@ struct Files {
     /// A certificate of an authority, and its key.
     subject: PathBuf,
     ca: PathBuf,
+    /// An RSA key.
+    rsa: PathBuf,
     /// Every line of the private keys.
     canaries: Vec<String>,
 }
@@ -71,7 +73,9 @@ impl Files {
         fs::create_dir_all(&folder).unwrap();
         let trusted = sandbox.give("trusted.pem", &server_certificate).display().to_string();
         fs::write(folder.join("config.toml"), format!("ca_file = {trusted:?}\n")).unwrap();
-        let lines = [&client, &subject].map(KeyPair::serialize_pem);
+        let rsa = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/rsa-pkcs8.pem");
+        let rsa = fs::read_to_string(rsa).unwrap();
+        let lines = [client.serialize_pem(), subject.serialize_pem(), rsa.clone()];
         let lines = lines.iter().flat_map(|pem| pem.lines()).filter(|line| line.len() > 20 && !line.starts_with('-'));
         Self {
             server: sandbox.give("server.pem", both(&server_certificate, &server)),
@@ -80,6 +84,7 @@ impl Files {
             key: sandbox.give("key.pem", client.serialize_pem()),
             subject: sandbox.give("subject.pem", both(&signed, &subject)),
             ca: sandbox.give("ca.pem", ca),
+            rsa: sandbox.give("rsa.pem", &rsa),
             // The first line of every P-256 key begins alike; the secret part is in the others.
             canaries: lines.map(|line| line[line.len() - 20..].to_owned()).collect(),
         }
@@ -183,8 +188,13 @@ impl Events {
 /// Signs in with `proof` as the only options, calls a tool, renews, calls again and signs out. Nothing of the keys and
 /// tokens may leak, and the server has nothing to refuse.
 fn live_with(bind: &str, proof: impl Fn(&Files) -> Vec<String>) {
-    let mut sandbox = Sandbox::new();
+    let sandbox = Sandbox::new();
     let files = Files::give(&sandbox);
+    live(bind, sandbox, files, proof);
+}
+
+/// The same with these files. Returns what happened.
+fn live(bind: &str, mut sandbox: Sandbox, files: Files, proof: impl Fn(&Files) -> Vec<String>) -> Events {
     let provider = Provider::start(&files, bind);
     let proof = proof(&files);
     let proof: Vec<&str> = proof.iter().map(String::as_str).collect();
@@ -219,6 +229,7 @@ fn live_with(bind: &str, proof: impl Fn(&Files) -> Vec<String>) {
     assert!(events.of("token").all(|event| event["type"] == kind));
     assert!(events.of("revoked").count() >= 1, "the refresh token is revoked");
     sandbox.assert_no_secret(&[events.secrets(), files.canaries].concat());
+    events
 }
 
 #[test]
@@ -226,6 +237,24 @@ fn fapi_with_a_key_and_dpop() {
     live_with("dpop", |files| {
         ["--client-id", "key", "--private-key-file", text(&files.key)].map(str::to_owned).to_vec()
     });
+}
+
+/// Section 5.4: an RSA key signs with PS256, at the sign-in and at each renewal.
+#[test]
+fn fapi_with_an_rsa_key() {
+    for bind in ["dpop", "mtls"] {
+        let sandbox = Sandbox::new();
+        let files = Files::give(&sandbox);
+        let files = Files { key: files.rsa.clone(), ..files };
+        let events = live(bind, sandbox, files, |files| {
+            let key = ["--client-id", "key", "--private-key-file", text(&files.key)];
+            let certificate = ["--client-certificate-file", text(&files.subject)];
+            let certificate = if bind == "mtls" { &certificate[..] } else { &[] };
+            [&key[..], certificate].concat().into_iter().map(str::to_owned).collect()
+        });
+        let algorithms: Vec<_> = events.of("token").map(|event| &event["algorithm"]).collect();
+        assert_eq!(algorithms, ["PS256"; 3], "{bind}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ pub mod chromium;
 #[cfg(unix)]
 pub mod company;
 #[cfg(unix)]
+pub mod confirmation;
+#[cfg(unix)]
 pub mod dpop;
 #[cfg(unix)]
 pub mod fapi;

@@ -336,6 +336,33 @@ fn programs_sign_in_without_a_person() {
     }
 }
 
+/// FAPI 2.0 Security Profile section 5.4: an RSA key signs with PS256 if the provider lists it; a client that the provider
+/// registered for RS256 only goes on working, and finmcp remembers that.
+#[test]
+fn fapi_an_rsa_key_signs_as_the_client_is_registered() {
+    let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
+    for (file, registered, signed) in [
+        ("rsa-pkcs8.pem", None, "PS256"),
+        ("rsa-pkcs8.pem", Some("PS256"), "PS256"),
+        ("rsa-pkcs1.pem", Some("RS256"), "RS256"),
+        ("ec-pkcs8.pem", Some("ES256"), "ES256"),
+    ] {
+        let key = keys.join(file).to_str().unwrap().to_owned();
+        let algorithm = registered.map(|algorithm| format!("--key-algorithm={algorithm}"));
+        let options = [Some(format!("--key={key}")), algorithm].into_iter().flatten().collect::<Vec<_>>();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let (sandbox, provider) = (Sandbox::new(), Provider::start(&options));
+        let program = ["--grant", "client-credentials", "--client-id", "key", "--private-key-file", &key];
+        sandbox.finmcp([&["login", &provider.mcp], &program[..]].concat()).expect_success();
+        sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+        let events = provider.end();
+        let found: Vec<_> = events.of("token").map(|event| event["algorithm"].as_str().unwrap()).collect();
+        assert_eq!(found, [signed, signed], "{file} {registered:?}");
+        let refused = usize::from(registered == Some("RS256"));
+        assert_eq!(events.errors(), vec![("token", "invalid_client"); refused], "{file} {registered:?}");
+    }
+}
+
 /// The document that this project publishes is one that the provider takes, and nothing is registered then.
 #[test]
 fn a_provider_reads_the_document_that_we_publish() {
