@@ -4,13 +4,13 @@
 mod device;
 mod form;
 mod form_answer;
+mod id_jag;
 mod inquiry;
 mod pushed_authorization;
 mod registration;
 mod revocation;
 #[cfg(test)]
 mod tests;
-mod token_exchange;
 
 use std::borrow::Cow;
 
@@ -19,11 +19,11 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 
 pub use self::{
     device::{DeviceRequest, authorize_device},
+    id_jag::{TokenExchange, exchange_token},
     inquiry::is_client_unknown,
     pushed_authorization::{PushedAuthorization, PushedRequest, push},
     registration::register,
     revocation::{RevocableToken, RevocationRequest, revoke},
-    token_exchange::{TokenExchange, exchange_token},
 };
 use crate::{
     http::Http,

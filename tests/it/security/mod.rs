@@ -20,6 +20,8 @@ pub mod oauth;
 #[cfg(unix)]
 pub mod openid;
 #[cfg(unix)]
+pub mod provider;
+#[cfg(unix)]
 pub mod pushed_authorization;
 #[cfg(unix)]
 pub mod refusals;
