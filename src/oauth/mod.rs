@@ -15,6 +15,7 @@ pub mod error;
 pub mod id_jag;
 pub mod json;
 pub mod jwt;
+mod key_algorithms;
 pub mod overrides;
 pub mod private_key;
 pub mod protected_resource;
