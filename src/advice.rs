@@ -11,7 +11,10 @@ use crate::{
     },
     disk::lock::LockError,
     http::HttpError,
-    oauth::error::{OAuthError, TokenError},
+    oauth::{
+        confirmation::ForeignBinding,
+        error::{OAuthError, TokenError},
+    },
     server_url::reach::Zone,
 };
 
@@ -49,6 +52,20 @@ const FIX_TLS: &str =
 const ASK_MEANING: &str = "ask the server's operator what this error means";
 const FIX_AUDIENCE: &str =
     "contact the server's operator, or remove `require_audience` from config.toml (the token was discarded)";
+
+fn fix_binding(binding: ForeignBinding) -> &'static str {
+    match binding {
+        ForeignBinding::NoCertificate => {
+            "sign in with the certificate that the vendor knows: --client-certificate-file PATH (the token was discarded)"
+        }
+        ForeignBinding::NoKey => "sign in with --dpop (the token was discarded)",
+        ForeignBinding::OtherCertificate => {
+            "contact the server's operator: the server bound it to the certificate of another client or of a proxy (the \
+             token was discarded)"
+        }
+        ForeignBinding::OtherKey => CONTACT_DISCARDED,
+    }
+}
 
 /// What kind of failure it is: which next step can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +230,7 @@ impl From<&TokenError> for Advice {
             TokenError::Unavailable { .. } | TokenError::NonceWanted => Self::new(ErrorKind::Network, TRY_LATER),
             TokenError::Unusable(_) => Self::new(ErrorKind::Untrusted, CONTACT_DISCARDED),
             TokenError::Audience { .. } => Self::new(ErrorKind::Untrusted, FIX_AUDIENCE),
+            TokenError::Bound(binding) => Self::new(ErrorKind::Untrusted, fix_binding(*binding)),
             TokenError::InvalidGrant(_) => {
                 Self::new(ErrorKind::Failure, "sign in again without a long pause: codes expire within minutes")
             }

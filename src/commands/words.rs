@@ -70,6 +70,8 @@ fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
             console.say(&format!("Sign in to {title} at {}", url.host()));
             console.say(&format!("If no browser opens, open this address:\n\n  {url}\n"));
         }
+        // The user at a terminal may be at another computer, and is told the new address.
+        Progress::Link(_) => {}
         Progress::PageAgain(url) => {
             console.say(&format!(
                 "The address above has expired. Unless you are signing in already, open this one:\n\n  {url}\n"

@@ -329,7 +329,7 @@ impl From<&LoginError> for Advice {
             LoginError::KeyRefused { accepted, .. } if accepted.is_empty() => (ErrorKind::Usage, PASS_SECRET),
             LoginError::KeyRefused { .. } => (
                 ErrorKind::Usage,
-                "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
+                "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (PS256, RS256)",
             ),
             LoginError::NewClientRefused(_) => {
                 let advice = Self::new(ErrorKind::Failure, SET_METHOD);

@@ -26,9 +26,10 @@ use crate::{
     login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
     oauth::{
+        confirmation::ForeignBinding,
         discovery::DiscoveryError,
         error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
-        private_key::PrivateKeyError,
+        private_key::{Algorithm, PrivateKeyError},
     },
     profile::{
         Profile,
@@ -131,6 +132,10 @@ fn token_errors() -> Vec<TokenError> {
         TokenError::Unexplained { status: 404, words: None },
         TokenError::Unusable("its `token_type` is not Bearer"),
         TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
+        TokenError::Bound(ForeignBinding::OtherCertificate),
+        TokenError::Bound(ForeignBinding::NoCertificate),
+        TokenError::Bound(ForeignBinding::OtherKey),
+        TokenError::Bound(ForeignBinding::NoKey),
         TokenError::NonceWanted,
         TokenError::Http(HttpError::OldTls { host: host() }),
     ];
@@ -282,8 +287,12 @@ fn login_errors() {
         LoginError::NeedsApiKey,
         LoginError::ApiKeyUnusable,
         LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
-        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
-        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: names(&["ES256", "PS256"]) },
+        LoginError::KeyRefused { host: host(), algorithms: &[Algorithm::Es256], accepted: Vec::new() },
+        LoginError::KeyRefused {
+            host: host(),
+            algorithms: &[Algorithm::Ps256, Algorithm::Rs256],
+            accepted: names(&["ES256", "EdDSA"]),
+        },
         LoginError::NeedsAssertion,
         LoginError::Assertion(AssertionError::NotJwt { path: path() }),
         LoginError::Denied(said("access_denied")),
@@ -375,7 +384,7 @@ fn discovery_errors() {
 #[test]
 fn why_there_is_no_token() {
     assert_words!(
-        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience Bound NonceWanted PrivateKey Http },
         token_errors()
     );
     assert_words!(

@@ -41,11 +41,11 @@ pub async fn device_code(
     let scope = request.scope_for_person(&discovery);
     let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (registration, origin) = applicant.for_device(REDIRECT_URI, progress).await?;
-    let other = origin.other_authentication(&request, &registration);
+    let other = origin.other_registration(&request, server, &registration);
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let authorization = match (begin(endpoint, &credential, context).await, other) {
-        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => {
-            credential.registration = credential.registration.authenticating(other);
+        (Err(LoginError::Token(refusal)), Some(other)) if refusal.refuses_client() => {
+            credential.registration = other;
             begin(endpoint, &credential, context).await.map_err(|_| LoginError::Token(refusal))?
         }
         (outcome, _) => outcome?,

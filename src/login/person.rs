@@ -51,14 +51,14 @@ async fn sign_in_in_browser(
     let server = &discovery.authorization_server;
     // Fails before finmcp registers a client or opens a page.
     server.authorization_endpoint()?;
-    let is_pushed = server.push_endpoint()?.is_some();
+    server.push_endpoint()?;
     let scope = request.scope_for_person(&discovery);
     let place = Place { fixed: request.options.redirect_uri.as_ref(), port: redirection.port };
     let timeout = redirection.timeout;
     let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
     let redirect_uri = loopback.redirect_uri().to_string();
-    let other = origin.other_authentication(&request, &registration);
+    let other = origin.other_registration(&request, server, &registration);
     let (title, host) = (request.title.clone(), request.server.host());
     let nonce = request.nonce();
     let parameters = request.authorization_parameters(nonce.as_deref());
@@ -71,11 +71,11 @@ async fn sign_in_in_browser(
         parameters: &parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
-    let page = SignInPage::new(server, &authorization, &mut credential, other, context)
+    let page = SignInPage::new(server, &authorization, &mut credential, other.as_ref(), context)
         .await
         .map_err(|error| refused_push(error, origin))?;
     // The server accepted the client when it took the pushed request.
-    let other = other.filter(|_| !is_pushed || page.url == authorization.url);
+    let other = other.filter(|_| !page.is_pushed(&authorization));
     let asked = Asked {
         server,
         page: &page,
@@ -93,7 +93,7 @@ async fn sign_in_in_browser(
             progress(Progress::Answered);
             let verifier = &authorization.verifier;
             let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
-            match with_first_tokens(credential, grant, other, context).await {
+            match with_first_tokens(credential, grant, other.as_ref(), context).await {
                 Err(LoginError::Token(TokenError::Refused(refusal))) if refusal.code == "invalid_client" => {
                     Err(refused_client(refusal, origin))
                 }

@@ -237,6 +237,11 @@ impl Vendor {
         self.state().faults.clear();
     }
 
+    /// The pushed requests that no browser has brought yet have expired.
+    pub fn expire_pushed_requests(&self) {
+        self.state().pushed.clear();
+    }
+
     /// From now on proofs of possession need another nonce than before.
     pub fn change_nonces(&self) {
         self.state().nonce_round += 1;
