@@ -10,7 +10,7 @@ use crate::{
         client::Applicant,
         context::{Context, Progress},
         error::LoginError,
-        request::{LoginRequest, with_tokens},
+        request::{LoginRequest, with_holder, with_tokens},
     },
     oauth::{
         client::{self, DeviceRequest, Grant},
@@ -53,7 +53,8 @@ pub async fn device_code(
     let patience = authorization.expires_in.min(timeout);
     progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
     progress(Progress::Waiting(patience));
-    token(&authorization, &credential, patience, context).await
+    let credential = token(&authorization, &credential, patience, context).await?;
+    Ok(with_holder(credential, server, context).await)
 }
 
 /// Requests a code for the user to enter on another device.

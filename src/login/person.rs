@@ -11,7 +11,7 @@ use crate::{
         error::LoginError,
         page::Page,
         place::Place,
-        request::{LoginRequest, with_first_tokens},
+        request::{LoginRequest, with_first_tokens, with_holder},
         sign_in_page::{SignInPage, refused_client, refused_push},
     },
     oauth::{
@@ -85,7 +85,7 @@ async fn sign_in_in_browser(
         known_client: origin.may_be_forgotten(),
     };
     let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
-        Answer::Elsewhere(credential) => return Ok(*credential),
+        Answer::Elsewhere(credential) => return Ok(with_holder(*credential, server, context).await),
         Answer::Here(answer, visitor) => (answer, visitor),
     };
     let outcome = match answer {
@@ -101,6 +101,10 @@ async fn sign_in_in_browser(
             }
         }
         Err(error) => Err(error),
+    };
+    let outcome = match outcome {
+        Ok(credential) => Ok(with_holder(credential, server, context).await),
+        outcome => outcome,
     };
     if let Some(visitor) = visitor {
         let page = match &outcome {

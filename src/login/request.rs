@@ -16,7 +16,7 @@ use crate::{
     oauth::{
         authorization_server::AuthorizationServer,
         challenge::Challenge,
-        client::{self as oauth_client, Grant},
+        client::{self as oauth_client, Grant, userinfo},
         discovery::{self, Discovery, Requirement},
         dpop::DpopKey,
         error::{TokenError, Untrusted},
@@ -348,6 +348,23 @@ pub(super) async fn with_first_tokens(
     };
     tracing::debug!(%refusal, method = registration.authentication.method(), "trying another authentication method");
     with_tokens(Credential { registration, ..credential }, grant, context).await.map_err(|_| LoginError::Token(refusal))
+}
+
+/// `credential` with the name of its holder, if the tokens have none and `server`, which issued them, tells it.
+pub(super) async fn with_holder(
+    mut credential: Credential,
+    server: &AuthorizationServer,
+    context: &Context<'_>,
+) -> Credential {
+    // A bound token would need a proof, which is too much for a name.
+    if let (Some(endpoint), None, Some(tokens)) =
+        (&server.userinfo_endpoint, &credential.dpop_key, credential.tokens.as_mut())
+        && tokens.person.is_none()
+        && tokens.scope.as_ref().or(credential.scope.as_ref()).is_some_and(|scope| scope.contains(OPENID))
+    {
+        tokens.person = userinfo::holder_of(context.http, endpoint, &tokens.access_token).await;
+    }
+    credential
 }
 
 /// `credential` with its first tokens.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, holder::holder, jwt, protected_resource, scope::Scope},
+    oauth::{error::TokenError, holder, jwt, protected_resource, scope::Scope},
     printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
@@ -46,7 +46,7 @@ pub struct TokenSet {
     pub expires_at: Option<Timestamp>,
     /// The granted scope; `None` if the server does not say, which means the requested one.
     pub scope: Option<Scope>,
-    /// The user and the organisation that the tokens name ([`holder`]). For display only.
+    /// The user and the organisation that the tokens name ([`holder::in_tokens`]). For display only.
     pub person: Option<String>,
     /// The ID token (OpenID Connect Core 1.0 section 3.1.3.3), if it is a valid header value.
     pub id_token: Option<Secret>,
@@ -111,7 +111,7 @@ impl TokenResponse {
             issued_at: now,
             expires_at: claimed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
-            person: holder(self.id_token.iter().map(Secret::expose).chain([token]).map(String::as_str)),
+            person: holder::in_tokens(self.id_token.iter().map(Secret::expose).chain([token]).map(String::as_str)),
             id_token: self.id_token.filter(|token| jwt::is_jwt(token.expose())),
             access_token,
         })

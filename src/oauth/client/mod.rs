@@ -11,6 +11,7 @@ mod registration;
 mod revocation;
 #[cfg(test)]
 mod tests;
+pub mod userinfo;
 
 use std::borrow::Cow;
 
