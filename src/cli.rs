@@ -1,7 +1,9 @@
 //! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod audit;
+pub mod config;
 pub mod doctor;
+pub mod profile;
 pub mod registration;
 pub mod server;
 pub mod setup;
@@ -92,6 +94,12 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// List, rename or remove saved profiles, or choose the default
+    #[command(after_help = profile::HELP)]
+    Profile(profile::Profile),
+    /// Find, edit or check config.toml
+    #[command(after_help = config::HELP)]
+    Config(config::Config),
     /// Check that an audit log is as finmcp wrote it
     #[command(after_help = audit::HELP)]
     Audit(audit::Audit),
@@ -268,6 +276,9 @@ Your AI client starts this command; `finmcp setup` adds the entry. By hand:
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// The server to show (default: every saved profile).
+    #[command(flatten)]
+    pub server: Server,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -13,7 +13,7 @@ use crate::{
     },
     error::Error,
     mcp::revision::Era,
-    profile::Profile,
+    profile::{Profile, selector::Selector},
     settings::Settings,
     span,
 };
@@ -52,15 +52,21 @@ struct ProfileDocument {
 /// Prints every saved profile. Renews no token and contacts no server.
 ///
 /// # Errors
-/// stdout cannot be written.
+/// There is no such server, or stdout cannot be written.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
     console: Console,
     arguments: cli::Status,
 ) -> Result<(), Error> {
+    let selector = Selector::from(arguments.server);
+    let selected = match selector == Selector::default() {
+        true => settings.profiles.all().collect(),
+        false => vec![settings.profiles.select(&selector)?],
+    };
+    let unsaved = selected.iter().find(|profile| !profile.saved).cloned();
     let mut documents = Vec::new();
-    for profile in settings.profiles.all() {
+    for profile in selected.into_iter().filter(|profile| profile.saved) {
         documents.push(describe(settings, credentials, profile).await);
     }
     if arguments.json {
@@ -70,13 +76,16 @@ pub async fn run(
         let text: String =
             documents.iter().map(|document| table(credentials.clock.now(), document)).collect::<Vec<_>>().join("\n");
         console.data(&text)?;
-        if documents.is_empty() {
+        if let Some(profile) = &unsaved {
+            console.say(&format!("Not signed in to {}. Sign in with {}", profile.title, profile.login_command()));
+        } else if documents.is_empty() {
             console.say(
                 "Not signed in to any server. Sign in with finmcp login SERVER, for example: finmcp login tesorio",
             );
         }
     }
-    for (name, problem) in settings.profiles.broken() {
+    let broken = settings.profiles.broken().filter(|_| selector == Selector::default());
+    for (name, problem) in broken {
         console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
     }
     Ok(())
