@@ -15,12 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// The name is taken or invalid, or the store or `config.toml` cannot be written. The old name then still works.
-pub async fn rename(
-    settings: &Settings,
-    credentials: &Credentials,
-    old: &str,
-    new: &str,
-) -> Result<Profile, Error> {
+pub async fn rename(settings: &Settings, credentials: &Credentials, old: &str, new: &str) -> Result<Profile, Error> {
     let profiles = &settings.profiles;
     let name = match profiles.saved_name(old) {
         Ok(name) => name,
@@ -108,8 +103,8 @@ fn is_used(settings: &Settings, identity: &Identity) -> bool {
 /// The saved profile `name`.
 fn valid(settings: &Settings, name: &str) -> Result<Profile, SelectorError> {
     let problem = || settings.profiles.broken().find(|(broken, _)| *broken == name).map(|(_, problem)| problem);
-    settings.profiles.named(name).ok_or_else(|| SelectorError::Broken {
-        name: name.to_owned(),
-        problem: problem().unwrap_or_default(),
-    })
+    settings
+        .profiles
+        .named(name)
+        .ok_or_else(|| SelectorError::Broken { name: name.to_owned(), problem: problem().unwrap_or_default() })
 }

@@ -53,13 +53,8 @@ pub fn run(console: Console, shell: Shell) -> Result<(), Error> {
 
 /// If a completion script started this process, answers it and exits.
 pub fn answer() {
-    const SHELLS: Shells<'static> = Shells(&[
-        &Completer(Bash),
-        &Completer(Elvish),
-        &Completer(Fish),
-        &Completer(Powershell),
-        &Completer(Zsh),
-    ]);
+    const SHELLS: Shells<'static> =
+        Shells(&[&Completer(Bash), &Completer(Elvish), &Completer(Fish), &Completer(Powershell), &Completer(Zsh)]);
     CompleteEnv::with_factory(Cli::command).var(VARIABLE).shells(SHELLS).complete();
 }
 
@@ -221,9 +216,14 @@ fn tools(line: &Line) -> Vec<CompletionCandidate> {
     };
     let tools = known().map(|list| list.tools).unwrap_or_default();
     // A tool's name comes from the server, and a shell would not quote it.
-    let is_plain = |tool: &Tool| tool.name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/".contains(letter));
+    let is_plain =
+        |tool: &Tool| tool.name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/".contains(letter));
     let tools = tools.into_iter().filter(|tool| is_plain(tool) && !tool.name.starts_with('-'));
-    tools.map(|tool| candidate(&tool.name, &crate::printable::printable(tool.description.lines().next().unwrap_or_default()))).collect()
+    tools
+        .map(|tool| {
+            candidate(&tool.name, &crate::printable::printable(tool.description.lines().next().unwrap_or_default()))
+        })
+        .collect()
 }
 
 /// The tools of the server that stands in the tool's place.

@@ -112,10 +112,7 @@ async fn rename(
         Ok(name) => clients::entries(settings, name),
         Err(_) => Vec::new(),
     };
-    let renamed = profiles::rename(settings, credentials, old, new).await.map_err(|error| match error {
-        error if error.kind == ErrorKind::Usage => error.hint("`finmcp profile list` shows the saved profiles"),
-        error => error,
-    })?;
+    let renamed = profiles::rename(settings, credentials, old, new).await?;
     console.note(&format!("Renamed {old} to {new}"));
     if entries.is_empty() {
         return Ok(());

@@ -37,10 +37,8 @@ impl Moving {
         // In one order for all processes, so that two of them never wait for each other.
         entries.sort();
         let [one, other] = &entries;
-        let locks = [
-            Lock::acquire(locks, one, LOCK_DEADLINE).await?,
-            Lock::acquire(locks, other, LOCK_DEADLINE).await?,
-        ];
+        let locks =
+            [Lock::acquire(locks, one, LOCK_DEADLINE).await?, Lock::acquire(locks, other, LOCK_DEADLINE).await?];
         if let Some(payload) = store.load(&old.entry()).await? {
             let credential = Credential::from_payload(&payload, old)?;
             let copy = Credential { identity: new.clone(), ..credential };

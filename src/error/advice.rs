@@ -122,9 +122,7 @@ impl From<&SettingsError> for Advice {
                 let hint = format!("correct or unset {name} in your shell, or in the AI client's entry");
                 Self::new(ErrorKind::Usage, hint)
             }
-            SettingsError::Config { .. } => {
-                Self::new(ErrorKind::Usage, CORRECT_CONFIG)
-            }
+            SettingsError::Config { .. } => Self::new(ErrorKind::Usage, CORRECT_CONFIG),
         }
     }
 }
@@ -197,7 +195,7 @@ impl From<&SelectorError> for Advice {
                 return Self::new(ErrorKind::Usage, hint).and(ALL);
             }
             SelectorError::Unsaved { saved, .. } if saved.is_empty() => {
-                return Self::new(ErrorKind::Usage, "no profile is saved yet; `finmcp login SERVER` saves one").and(ALL);
+                return Self::new(ErrorKind::Usage, "no profile is saved yet; `finmcp login SERVER` saves one");
             }
             SelectorError::Unsaved { saved, .. } => format!("use one of: {}", saved.join(", ")),
             SelectorError::SchemeNeeded { address } => {

@@ -162,7 +162,8 @@ impl Profiles {
         let host = text.split(['/', ':']).next().unwrap_or_default();
         let is_host = host.chars().all(|letter| letter.is_ascii_alphanumeric() || ".-".contains(letter));
         let has_more = host.len() < text.len() && (host.contains('.') || host == "localhost");
-        let is_domain = host.contains('.') && self.similar(text).is_empty() && self.broken().all(|(name, _)| name != text);
+        let is_domain =
+            host.contains('.') && self.similar(text).is_empty() && self.broken().all(|(name, _)| name != text);
         if !is_host || host.starts_with(['.', '-']) || !(has_more || is_domain) || text.contains("://") {
             return None;
         }
@@ -253,7 +254,8 @@ impl Profiles {
             server,
             options: provider.options(found),
             saved: false,
-            moved: false,
+            // The preset's name alone does not select a URL that the user gave.
+            moved: found.server.is_none(),
             signed_in: None,
         })
     }

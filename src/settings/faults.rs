@@ -11,8 +11,8 @@ use std::{
 use toml_edit::{Document, Item, Table};
 
 use crate::{
-    oauth::client_metadata::{ClientMetadataUrl, ClientMetadataUrlError},
-    profile::{document::ProfileDocument, presets, profiles::Profiles, provider::Provider},
+    oauth::client_metadata::ClientMetadataUrl,
+    profile::{presets, profiles::Profiles, provider::Provider},
     settings::{authorities, config::ConfigDocument},
 };
 
@@ -28,7 +28,7 @@ pub struct Fault {
 pub fn faults(text: &str) -> Vec<Fault> {
     let mut lines = Lines { lines: text.split('\n').map(str::to_owned).collect() };
     let mut faults = syntax_faults(&mut lines);
-    faults.extend(lines.document().map(|(document, layout)| invalid_values(&document, &layout)).unwrap_or_default());
+    faults.extend(invalid_values(&mut lines));
     faults.sort_by_key(|fault| fault.line);
     faults
 }
@@ -58,13 +58,36 @@ fn syntax_faults(lines: &mut Lines) -> Vec<Fault> {
 }
 
 /// The faults that only validation finds: URLs, names, and members that exclude each other.
-fn invalid_values(document: &ConfigDocument, layout: &Layout) -> Vec<Fault> {
+fn invalid_values(lines: &mut Lines) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let mut tables = BTreeSet::new();
+    while let Some((document, layout)) = lines.document() {
+        let before = faults.len();
+        for (path, problem) in invalid_tables(&document) {
+            let member = layout.member(&path, &problem);
+            // Without the member that is taken out, a table may lack something: that is no other fault.
+            if !tables.insert(path.clone()) && member.as_ref().is_none_or(|(_, rest)| !rest.starts_with(':')) {
+                continue;
+            }
+            let part = member.map_or_else(|| layout.line(&path), |(part, _)| part);
+            faults.push(Fault { line: part.start + 1, problem });
+            lines.empty(part);
+        }
+        if faults.len() == before {
+            break;
+        }
+    }
+    faults
+}
+
+/// The first invalid value of each table, with the path of the table.
+fn invalid_tables(document: &ConfigDocument) -> Vec<(Vec<String>, String)> {
+    let mut invalid: Vec<(Vec<String>, String)> = Vec::new();
     let mut find = |path: &[&str], problem: String| {
-        faults.push(Fault { line: layout.line_of(path, &problem) + 1, problem });
+        invalid.push((path.iter().map(|name| (*name).to_owned()).collect(), problem));
     };
-    if let Some(Err(error)) = document.client_metadata_url.as_deref().map(str::parse::<ClientMetadataUrl>) {
-        let error: ClientMetadataUrlError = error;
+    let url = document.client_metadata_url.as_deref().map(str::parse::<ClientMetadataUrl>);
+    if let Some(Err(error)) = url {
         find(&["client_metadata_url"], format!("client_metadata_url {error}"));
     }
     if let Some(Err(error)) = document.ca_file.as_deref().map(authorities) {
@@ -72,33 +95,32 @@ fn invalid_values(document: &ConfigDocument, layout: &Layout) -> Vec<Fault> {
         find(&["ca_file"], format!("ca_file: {error}{cause}"));
     }
     let mut providers: BTreeMap<String, Provider> = presets::built_in().unwrap_or_default();
-    let mut invalid = BTreeSet::new();
+    let mut without: BTreeSet<&str> = BTreeSet::new();
     for (id, provider) in &document.providers {
         match provider.clone().validate(id.clone()) {
             Ok(provider) => drop(providers.insert(id.clone(), provider)),
             Err(error) => {
                 find(&["providers", id], error.why().to_owned());
-                invalid.insert(id.as_str());
+                without.insert(id);
             }
         }
     }
     for (name, profile) in &document.profiles {
         // What is wrong with a preset is not wrong with its profiles.
-        if profile.provider().is_none_or(|provider| !invalid.contains(provider))
+        if profile.provider().is_none_or(|provider| !without.contains(provider))
             && let Err(problem) = profile.profile(name, &providers)
         {
             find(&["profiles", name], problem);
         }
     }
-    let profiles: BTreeMap<String, ProfileDocument> = document.profiles.clone();
-    let names_invalid = |name: &String| invalid.contains(name.as_str()) || profiles.contains_key(name);
-    let profiles = Profiles::new(providers, None, profiles.clone());
-    if let Some(default) = document.default.as_ref().filter(|name| !names_invalid(name)) {
+    let is_named = |name: &String| without.contains(name.as_str()) || document.profiles.contains_key(name);
+    if let Some(default) = document.default.as_ref().filter(|name| !is_named(name)) {
+        let profiles = Profiles::new(providers, None, document.profiles.clone());
         if let Err(error) = profiles.default_name(default) {
             find(&["default"], format!("default: {error}"));
         }
     }
-    faults
+    invalid
 }
 
 /// The text, line by line.
@@ -180,21 +202,22 @@ impl Layout {
         parts.min_by_key(|range| range.len())
     }
 
-    /// The line of the member of `path` that `problem` begins with, else that of `path`.
-    fn line_of(&self, path: &[&str], problem: &str) -> usize {
-        let is_named = |member: &String| {
-            let rest = problem.strip_prefix(member.as_str());
-            rest.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_alphanumeric() || letter == '_'))
+    /// The lines of the member of the table at `path` that `problem` begins with, and the rest of `problem`.
+    fn member<'p>(&self, path: &[String], problem: &'p str) -> Option<(Range<usize>, &'p str)> {
+        let named = |name: &String| {
+            let rest = problem.strip_prefix(name.as_str())?;
+            (!rest.starts_with(|letter: char| letter.is_alphanumeric() || letter == '_')).then_some(rest)
         };
-        let inside = |(part, range): &(Vec<String>, Range<usize>)| {
-            part.iter().zip(path).all(|(one, other)| one == other).then_some(())?;
-            (part.len() > path.len()).then(|| (part[path.len()..].to_vec(), range.start))
-        };
-        let members: Vec<_> = self.parts.iter().filter_map(inside).collect();
-        let member = members.iter().find(|(names, _)| names.first().is_some_and(is_named) || names.last().is_some_and(is_named));
-        let own = self.parts.iter().find(|(part, _)| part.iter().eq(path.iter()));
-        let first = members.iter().map(|(_, line)| *line).min();
-        member.map(|(_, line)| *line).or(own.map(|(_, range)| range.start)).or(first).unwrap_or_default()
+        // The member itself, or one of a table within this one.
+        let members = self.parts.iter().filter(|(part, _)| part.len() > path.len() && part.starts_with(path));
+        members.into_iter().find_map(|(part, range)| Some((range.clone(), part[path.len()..].iter().find_map(named)?)))
+    }
+
+    /// The line where the table at `path` begins.
+    fn line(&self, path: &[String]) -> Range<usize> {
+        let own = self.parts.iter().filter(|(part, _)| part.starts_with(path)).map(|(_, range)| range.start).min();
+        let start = own.unwrap_or_default();
+        start..start + 1
     }
 }
 

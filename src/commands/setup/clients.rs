@@ -45,7 +45,7 @@ pub(super) async fn clients(
                 .hint(format!("{}, or omit --native", list(true))))
         }
         Ok(Some(client)) => Ok(vec![client]),
-        Err(name) => Ok(vec![meant(console, &name, arguments).await?]),
+        Err(name) => Ok(vec![meant(settings, console, &name, arguments).await?]),
         Ok(None) => {
             if console.is_attended() {
                 // If the server is unclear, fail before asking for the client.
@@ -57,7 +57,7 @@ pub(super) async fn clients(
 }
 
 /// The client that `name` means, although none is called that: asks the user if several have that word in their name.
-async fn meant(console: Console, name: &str, arguments: &Setup) -> Result<Client, Error> {
+async fn meant(settings: &Settings, console: Console, name: &str, arguments: &Setup) -> Result<Client, Error> {
     let possible = cli::setup::clients(name);
     if possible.is_empty() {
         let error = usage(format!("unknown AI client {name:?}"));
@@ -70,10 +70,11 @@ async fn meant(console: Console, name: &str, arguments: &Setup) -> Result<Client
     if console.is_attended() {
         return choose(console, &possible, arguments.native).await;
     }
-    let server = arguments.server.server.iter().map(|server| format!(" {server}")).collect::<String>();
-    let environment = arguments.server.which.environment.iter().map(|name| format!(" --env {name}"));
-    let server = server + &environment.collect::<String>();
-    let commands: Vec<String> = possible.iter().map(|one| format!("`finmcp setup {}{server}`", one.id())).collect();
+    let server = match Target::select(&arguments.server.clone().into(), &settings.profiles) {
+        Ok(target) => target.arguments.join(" "),
+        Err(_) => arguments.server.server.clone().unwrap_or_else(|| "SERVER".to_owned()),
+    };
+    let commands: Vec<String> = possible.iter().map(|one| format!("`finmcp setup {} {server}`", one.id())).collect();
     let titles: Vec<&str> = possible.iter().map(|client| client.title()).collect();
     Err(usage(format!("{name:?} can mean {}", titles.join(" or "))).hint(format!("run {}", commands.join(" or "))))
 }
