@@ -72,23 +72,21 @@ impl Row {
         settings.profiles.all().map(row).collect()
     }
 
-    fn cells(&self) -> [String; 4] {
+    fn cells(&self) -> [String; 3] {
         let name = if self.default { format!("{} (default)", self.profile) } else { self.profile.clone() };
-        let vendor = [self.provider.as_deref().unwrap_or_default(), &self.environment];
-        let vendor: Vec<&str> = vendor.into_iter().filter(|word| !word.is_empty()).collect();
         let state = if self.signed_in { "signed in" } else { "signed out" };
-        [name, state.to_owned(), vendor.join(" "), self.server.clone()]
+        [name, state.to_owned(), self.server.clone()]
     }
 }
 
 fn list(settings: &Settings, console: Console) -> Result<(), Error> {
-    let rows: Vec<[String; 4]> = Row::all(settings).iter().map(Row::cells).collect();
+    let rows: Vec<[String; 3]> = Row::all(settings).iter().map(Row::cells).collect();
     if rows.is_empty() && settings.profiles.broken().next().is_none() {
         console.say("No profile is saved yet. Sign in with finmcp login SERVER, for example: finmcp login tesorio");
         return Ok(());
     }
     if !rows.is_empty() {
-        console.data(&table(["PROFILE", "SIGN-IN", "VENDOR", "SERVER"], &rows, console.width()))?;
+        console.data(&table(["PROFILE", "SIGN-IN", "SERVER"], &rows, console.width()))?;
     }
     for (name, problem) in settings.profiles.broken() {
         console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));

@@ -16,7 +16,8 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
     let widest = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..COLUMNS - 1).map(|column| widest(column) + GAP).collect();
     let start: usize = widths.iter().sum();
-    let last = widest(COLUMNS - 1).min(NARROWEST);
+    let words = all.iter().flat_map(|row| row[COLUMNS - 1].split(' ')).map(|word| word.chars().count());
+    let last = widest(COLUMNS - 1).min(NARROWEST).max(words.max().unwrap_or_default());
     if start + last > width {
         return all.iter().skip(1).map(|row| paragraph(row, width)).collect();
     }
@@ -31,4 +32,22 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
 fn paragraph<const COLUMNS: usize>(row: &[&str; COLUMNS], width: usize) -> String {
     let parts: Vec<&str> = row.iter().skip(1).copied().filter(|part| !part.is_empty()).collect();
     format!("{}\n  {}", row[0], hung(&parts.join("; "), 2, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c7_a_table_fits_every_width() {
+        let url = "https://api.sandbox.getasset.com/mcp";
+        let rows = [["asset-sandbox", "signed out", url], ["books (default)", "signed in", ""]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        for width in [40, 60, 64, 65, 80, 200] {
+            let table = table(["PROFILE", "SIGN-IN", "SERVER"], &rows, width);
+            assert!(table.lines().all(|line| line.chars().count() <= width), "{width}:\n{table}");
+            assert!(table.contains(url) && table.contains("books (default)"), "{table}");
+            assert_eq!(table.starts_with("PROFILE          SIGN-IN     SERVER\n"), width >= 65, "{width}:\n{table}");
+        }
+    }
 }

@@ -218,7 +218,7 @@ impl From<&SelectorError> for Advice {
             }
             SelectorError::Broken { .. } => CORRECT_CONFIG.into(),
             SelectorError::Embedded => "run `finmcp demo`, or add `finmcp serve demo` to an AI client".into(),
-            SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name with --profile".into(),
+            SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name".into(),
             SelectorError::Taken(name) => {
                 format!("choose another name, or run `finmcp profile remove {name}` first")
             }
