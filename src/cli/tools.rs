@@ -49,8 +49,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// Accepts the server as a word of its own, before the tool or after it, as other commands do: no argument of a tool
-    /// is a word without `=`.
+    /// Accepts the server as a plain word, before the tool or after it, as other commands do: every argument of a tool
+    /// has a `=`.
     pub fn arrange(&mut self, is_server: impl Fn(&str) -> bool) {
         if self.server.server.is_some() {
             return;

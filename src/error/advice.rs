@@ -99,7 +99,7 @@ fn kind_of_reply(code: i64) -> ErrorKind {
 }
 
 /// For a fault in `config.toml`.
-const CORRECT_CONFIG: &str = "`finmcp config check` shows every fault, and `finmcp config edit` opens the file";
+const CORRECT_CONFIG: &str = "`finmcp config check` shows every fault, and `finmcp config edit` opens config.toml";
 
 impl From<&SettingsError> for Advice {
     fn from(error: &SettingsError) -> Self {

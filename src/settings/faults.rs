@@ -66,7 +66,9 @@ fn invalid_values(lines: &mut Lines) -> Vec<Fault> {
         for (path, problem) in invalid_tables(&document) {
             let member = layout.member(&path, &problem);
             // Without the member that is taken out, a table may lack something: that is no other fault.
-            if !tables.insert(path.clone()) && member.as_ref().is_none_or(|(_, rest)| !rest.starts_with(':')) {
+            if !tables.insert(path.clone())
+                && member.as_ref().is_none_or(|(_, rest)| !rest.starts_with(':') && *rest != " is empty")
+            {
                 continue;
             }
             let part = member.map_or_else(|| layout.line(&path), |(part, _)| part);

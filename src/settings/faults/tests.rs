@@ -55,7 +55,7 @@ fn c7_a_fault_has_no_followers() {
     check("[providers.acme.environments.live]\nurl = \"no\"\n", &[(2, "url")]);
     check("[profiles]\nx = { url = \"no\", scope = \"a\" }\n", &[(2, "url")]);
     check(
-        "[profiles.x.signed_in]\nissuer = \"i\"\n[profiles.x.overrides]\nnope = true\n",
-        &[(1, "missing field `resource`"), (4, "unknown field `nope`")],
+        "[profiles.x]\nprovider = \"asset\"\n[profiles.x.signed_in]\nissuer = \"i\"\n[profiles.x.overrides]\nnope = true\n",
+        &[(3, "missing field `resource`"), (6, "unknown field `nope`")],
     );
 }

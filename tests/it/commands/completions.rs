@@ -54,7 +54,7 @@ fn offers(sandbox: &Sandbox, typed: &str) -> Vec<(&'static str, Vec<String>)> {
     );
     // zsh's completion needs a terminal; what the script does is asked for in the same way.
     let zsh = format!(
-        "compdef() {{ true }}; _describe() {{ print -l ${{(P)3}} }}; source {folder}/_finmcp; \
+        "compdef() {{ true }}; _describe() {{ print -l -- ${{(P)3}} }}; source {folder}/_finmcp; \
          words=({words}); CURRENT={}; _clap_dynamic_completer_finmcp",
         count + 1
     );

@@ -111,7 +111,7 @@ fn c8_an_address_needs_no_scheme() {
     sandbox.finmcp(["tools", "masset", "--url", here]).expect_code(2).expect_stderr(&[&format!("http://{here}")]);
     assert!(vendor.records().is_empty());
     sandbox.finmcp(["tools", &format!("http://{here}")]).expect_success();
-    // What is no address is a name that nobody has.
+    // What is no address is an unknown name.
     for typed in ["my.ledger/", "..", "a b.c", "./mcp.example.com"] {
         let run = sandbox.finmcp(["token", typed]);
         assert!(matches!(run.code, Some(2 | 4)), "{run:?}");

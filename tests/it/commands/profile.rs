@@ -27,7 +27,8 @@ fn with_books() -> (Sandbox, FakeBrowser, Vendor) {
 fn stored(sandbox: &Sandbox) -> Vec<PathBuf> {
     let folder = sandbox.home().join("finmcp/credentials");
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    entries.filter(|path| !path.ends_with("key-proof")).collect()
+    let is_record = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("finmcp-");
+    entries.filter(is_record).collect()
 }
 
 fn config(sandbox: &Sandbox) -> String {
@@ -42,7 +43,7 @@ pub fn run_as_shown(sandbox: &Sandbox, command: &str) -> Run {
     sandbox.finmcp(&words[1..])
 }
 
-/// The commands on lines of their own in what was said.
+/// The lines of what was said that are commands.
 fn shown(said: &str) -> Vec<&str> {
     said.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| line.starts_with("finmcp ")).collect()
 }
