@@ -35,7 +35,7 @@ pub enum ProfileCommand {
         /// A preset, a saved profile, or an https URL (if omitted, show the default)
         #[arg(id = "server", value_name = "SERVER")]
         name: Option<String>,
-        /// Have no default
+        /// Remove the default
         #[arg(long, conflicts_with = "server")]
         unset: bool,
     },

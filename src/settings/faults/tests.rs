@@ -21,8 +21,12 @@ fn c7_every_fault_is_found_with_its_line() {
         &[(1, "unknown field `defalt`"), (4, "url"), (5, "unknown variant `no`"), (6, "invalid type")],
     );
     check(
-        "[providers.acme]\nurl = \"http://acme.example/mcp\"\ngrants = [\"none\", \"api-key\"]\nclient_id = \"\"\n",
-        &[(2, "url"), (3, "grants"), (4, "client_id is empty")],
+        "[providers.acme]\nurl = \"https://acme.example/mcp\"\ngrants = [\"none\", \"api-key\"]\nclient_id = \"\"\n",
+        &[(3, "grants"), (4, "client_id is empty")],
+    );
+    check(
+        "[providers.acme]\nurl = \"http://acme.example/mcp\"\ngrants = [\"none\", \"api-key\"]\n",
+        &[(2, "url"), (3, "grants")],
     );
     check("[profil.x]\na = 1\n[profil.y]\nb = 1\n", &[(1, "unknown field `profil`"), (3, "unknown field `profil`")]);
     check(

@@ -107,6 +107,7 @@ fn c7_a_rename_that_is_killed_loses_no_token() {
     let record = fs::read(&old).unwrap();
     sandbox.finmcp(["profile", "rename", "ledger", "main"]).expect_success();
     fs::write(&old, record).unwrap();
+    fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     sandbox.finmcp(["token", "main", "--force-refresh"]).expect_success();
     sandbox.finmcp(["profile", "rename", "ledger", "main"]).expect_success();
     assert!(stored(&sandbox).len() == 1 && !old.exists());
