@@ -1,7 +1,9 @@
 //! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod audit;
+pub mod config;
 pub mod doctor;
+pub mod profile;
 pub mod registration;
 pub mod server;
 pub mod setup;
@@ -60,8 +62,9 @@ In a terminal or a script:
   token             Print a valid access token, and nothing else
 
 Keep it working:
-  status            Show who is signed in, and until when
+  status            List your sign-ins and when they expire
   doctor            Find out what is wrong, step by step
+  profile, config   Rename or remove a sign-in; edit the settings
   audit             Check that an audit log is as finmcp wrote it
   completions, man  Print a shell completion script or a manual page{after-help}";
 
@@ -142,6 +145,12 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// List, rename or remove saved profiles, or choose the default
+    #[command(after_help = profile::HELP)]
+    Profile(profile::Profile),
+    /// Find, edit or check config.toml
+    #[command(after_help = config::HELP)]
+    Config(config::Config),
     /// Check that an audit log is as finmcp wrote it
     #[command(after_help = audit::HELP)]
     Audit(audit::Audit),
@@ -328,7 +337,7 @@ Your AI client starts this command; `finmcp setup` adds the entry. By hand:
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// The server that a command is about; without it, all saved profiles.
+    /// The server to show (default: every saved profile).
     #[command(flatten)]
     pub server: Server,
     /// Show everything: client, scope, expiry, store, protocol

@@ -1,7 +1,7 @@
 //! The arguments of `finmcp setup`.
 
 use clap::{
-    Args, ValueEnum,
+    Args,
     builder::{PossibleValue, TypedValueParser},
 };
 
@@ -107,7 +107,38 @@ impl Setup {
     /// # Errors
     /// The name, if it is not a client that finmcp knows.
     pub fn named_client(&self) -> Result<Option<Client>, String> {
-        let parse = |name: &String| Client::from_str(name, true).map_err(|_| name.clone());
-        self.client.as_ref().map(parse).transpose()
+        self.client.as_ref().map(|name| client(name).ok_or_else(|| name.clone())).transpose()
     }
+
+    /// Accepts CLIENT and SERVER in either order, and SERVER alone.
+    pub fn arrange(&mut self, is_server: impl Fn(&str) -> bool) {
+        let is_client = |word: &String| !clients(word).is_empty();
+        let (first, second) = (&mut self.client, &mut self.server.server);
+        let is_misplaced = !self.all && first.as_ref().is_some_and(|word| !is_client(word) && is_server(word));
+        if is_misplaced && second.as_ref().is_none_or(is_client) {
+            std::mem::swap(first, second);
+        }
+    }
+}
+
+/// The client called `name`, by its name on the command line or its title; case and punctuation do not matter.
+fn client(name: &str) -> Option<Client> {
+    let letters = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+    };
+    let is_it = |client: &Client| [client.id(), client.title()].iter().any(|known| letters(known) == letters(name));
+    Client::ALL.into_iter().find(is_it)
+}
+
+/// The clients that `name` may mean: the one of this name, or every one that has it as a word, as `claude` in `claude-code`.
+pub fn clients(name: &str) -> Vec<Client> {
+    let has_word = |client: &Client| client.id().split('-').any(|word| word.eq_ignore_ascii_case(name));
+    client(name).map_or_else(|| Client::ALL.into_iter().filter(has_word).collect(), |client| vec![client])
+}
+
+/// The clients with a name like `typed`.
+pub fn similar_clients(typed: &str) -> Vec<Client> {
+    const ENOUGH: f64 = 0.8;
+    let likeness = |client: &Client| strsim::jaro_winkler(&typed.to_lowercase(), client.id());
+    Client::ALL.into_iter().filter(|client| likeness(client) >= ENOUGH).collect()
 }

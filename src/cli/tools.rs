@@ -48,6 +48,23 @@ pub struct Call {
     pub server: NamedServer,
 }
 
+impl Call {
+    /// Accepts the server as a plain word, before the tool or after it, as other commands do: every argument of a tool
+    /// has a `=`.
+    pub fn arrange(&mut self, is_server: impl Fn(&str) -> bool) {
+        if self.server.server.is_some() {
+            return;
+        }
+        let is_bare = |word: &String| !word.contains('=');
+        if let Some(at) = self.arguments.iter().position(|word| is_bare(word) && is_server(word)) {
+            self.server.server = Some(self.arguments.remove(at));
+        } else if is_server(&self.tool) && self.arguments.first().is_some_and(is_bare) {
+            let tool = self.arguments.remove(0);
+            self.server.server = Some(std::mem::replace(&mut self.tool, tool));
+        }
+    }
+}
+
 /// The word after `--json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {

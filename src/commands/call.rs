@@ -41,8 +41,9 @@ pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
     console: Console,
-    arguments: Call,
+    mut arguments: Call,
 ) -> Result<(), Error> {
+    arguments.arrange(|word| settings.profiles.knows(word));
     let Call { tool, arguments: mut words, json, output, timeout, server } = arguments;
     let (is_raw, from_stdin) = match json {
         None => (false, false),

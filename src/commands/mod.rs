@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod call;
 pub mod completions;
+pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
@@ -11,10 +12,12 @@ pub mod login;
 pub mod logout;
 pub mod man;
 pub mod presets;
+pub mod profile;
 pub mod questions;
 pub mod serve;
 pub mod setup;
 pub mod status;
+mod table;
 pub mod token;
 pub mod tools;
 mod words;
@@ -26,7 +29,7 @@ use crate::{
         credentials::Credentials,
         interrupt::{interrupted, unless_interrupted},
     },
-    cli::{Cli, Command},
+    cli::{Cli, Command, profile::ProfileCommand},
     console::{self, Color, Console, Voice},
     credential::choice::StoreChoice,
     error::{Error, ErrorKind},
@@ -41,6 +44,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
+        // The settings may be invalid: that is what it is for.
+        Command::Config(arguments) => config::run(console, arguments),
         command => match (Settings::load(), command) {
             (Ok(settings), command) => run_with(settings, console, command),
             (Err(error), Command::Doctor(arguments)) => doctor::without_settings(console, error, &arguments),
@@ -64,6 +69,10 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
+        Command::Profile(arguments) => match arguments.command {
+            ProfileCommand::Rename { .. } | ProfileCommand::Remove(_) => unlocked(settings.store.clone(), console)?,
+            ProfileCommand::List { .. } | ProfileCommand::Default { .. } => settings.store.clone(),
+        },
         Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
@@ -137,10 +146,12 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Profile(arguments) => profile::run(settings, credentials, console, arguments).await,
         Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(settings, credentials, console, arguments).await,
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
+        Command::Config(arguments) => config::run(console, arguments),
     }
 }

@@ -45,6 +45,7 @@ pub async fn run(
     console: Console,
     mut arguments: Setup,
 ) -> Result<(), Error> {
+    arguments.arrange(|word| settings.profiles.knows(word));
     let machine = settings::machine()?;
     let clients = clients::clients(settings, console, &machine, &mut arguments).await?;
     let mut job = Job::new(settings, credentials, console, machine, arguments)?;

@@ -81,9 +81,11 @@ pub async fn run(
     console: Console,
     arguments: cli::Status,
 ) -> Result<(), Error> {
-    let profiles = match Selector::from(arguments.server) {
-        selector if selector == Selector::default() => settings.profiles.all().collect(),
-        selector => vec![settings.profiles.select(&selector)?],
+    let selector = Selector::from(arguments.server);
+    let is_selective = selector != Selector::default();
+    let profiles = match is_selective {
+        false => settings.profiles.all().collect(),
+        true => vec![settings.profiles.select(&selector)?],
     };
     let mut documents = Vec::new();
     for profile in profiles {
@@ -103,7 +105,7 @@ pub async fn run(
             console.say("Not signed in to any server. Sign in with `finmcp login`; `finmcp demo` needs no account.");
         }
     }
-    for (name, problem) in settings.profiles.broken() {
+    for (name, problem) in settings.profiles.broken().filter(|_| !is_selective) {
         console.say(&format!("warning: profile {name:?} in config.toml is invalid: {problem}"));
     }
     Ok(())

@@ -41,7 +41,7 @@ use crate::{
 
 /// How long to wait for the lock: longer than its holder may need for one request
 /// ([`crate::http::DOCUMENT_DEADLINE`]) and a few calls of the store.
-const LOCK_DEADLINE: Duration = Duration::from_secs(45);
+pub(super) const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long a caller waits for a renewal while the old token is valid.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -221,10 +221,11 @@ fn settings_errors() {
         SettingsError::File { path: path(), source: denied() },
         SettingsError::Config { path: path(), problem: "TOML parse error at line 1".to_owned() },
         SettingsError::Exposed { path: path() },
+        SettingsError::Overtaken { path: path() },
     ];
     let unchanged = lock_errors().into_iter().map(SettingsError::Unchanged);
     assert_words!(
-        SettingsError { Variable NoHomeFolder File Config Exposed Unchanged },
+        SettingsError { Variable NoHomeFolder File Config Exposed Overtaken Unchanged },
         examples.into_iter().chain(unchanged).collect()
     );
 }
@@ -248,10 +249,14 @@ fn selector_errors() {
         written(SelectorError::Url(error))
     });
     assert_words!(
-        SelectorError { Unknown Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
+        SelectorError { Unknown Unsaved SchemeNeeded Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name Taken PresetName },
         vec![
             SelectorError::Unknown { name: name(), similar: Vec::new(), candidates: candidates() },
             SelectorError::Unknown { name: "strip".to_owned(), similar: names(&["stripe"]), candidates: candidates() },
+            SelectorError::Unsaved { name: name(), saved: names(&["asset-sandbox", "books"]) },
+            SelectorError::Unsaved { name: name(), saved: Vec::new() },
+            SelectorError::Taken("books".to_owned()),
+            SelectorError::SchemeNeeded { address: "localhost:3000/mcp".to_owned() },
             SelectorError::Broken { name: name(), problem: "headers: host is set by finmcp".to_owned() },
             SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
             SelectorError::Unclear { candidates: candidates() },

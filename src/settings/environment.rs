@@ -121,6 +121,19 @@ pub(super) fn surroundings() -> Result<Surroundings, SettingsError> {
     })
 }
 
+/// The command that opens the user's editor: `VISUAL`, else `EDITOR`.
+///
+/// # Errors
+/// The value is not valid UTF-8.
+pub fn editor() -> Result<Option<String>, SettingsError> {
+    Ok(text_variable("VISUAL")?.or(text_variable("EDITOR")?))
+}
+
+/// The number of the word that a completion script asks about, if it says.
+pub fn completed_word() -> Option<usize> {
+    std::env::var("_CLAP_COMPLETE_INDEX").ok()?.parse().ok()
+}
+
 /// The user's home folder.
 pub fn home() -> Option<PathBuf> {
     directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())

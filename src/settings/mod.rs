@@ -1,8 +1,10 @@
 //! The user's settings: the environment and `config.toml`.
 
 mod config;
+pub mod copy;
 mod environment;
 pub mod error;
+pub mod faults;
 pub mod machine;
 pub mod screen;
 
@@ -14,7 +16,9 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-pub use crate::settings::environment::{home, is_colored, machine, mcp_remote_folder, start, variables};
+pub use crate::settings::environment::{
+    completed_word, editor, home, is_colored, machine, mcp_remote_folder, start, variables,
+};
 use crate::{
     credential::{choice::StoreChoice, file::KeySource},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
@@ -142,6 +146,36 @@ impl Settings {
     /// [`SettingsError`]. `config.toml` is then unchanged.
     pub async fn save_profile(&self, profile: &Profile) -> Result<(), SettingsError> {
         config::save_profile(&self.folder, &self.locks(), profile).await
+    }
+
+    /// Removes the profile `name` and what finmcp remembers of its server.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn remove_profile(&self, name: &str) -> Result<(), SettingsError> {
+        config::remove_profile(&self.folder, &self.locks(), name).await?;
+        // Only a cache.
+        let _ = fs::remove_file(self.description_path(name));
+        Ok(())
+    }
+
+    /// Renames the profile `old` with what finmcp remembers of its server. `account` is that of its sign-in.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn rename_profile(&self, old: &str, new: &str, account: Option<&str>) -> Result<(), SettingsError> {
+        config::rename_profile(&self.folder, &self.locks(), old, new, account).await?;
+        // Only a cache.
+        let _ = fs::rename(self.description_path(old), self.description_path(new));
+        Ok(())
+    }
+
+    /// Sets the default server, or removes it.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn save_default(&self, server: Option<&str>) -> Result<(), SettingsError> {
+        config::save_default(&self.folder, &self.locks(), server).await
     }
 
     /// Removes the sign-in of the profile `name`. Keeps its server and options.

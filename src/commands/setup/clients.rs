@@ -1,7 +1,7 @@
 //! The AI clients that `finmcp setup` is about.
 
 use crate::{
-    cli::setup::Setup,
+    cli::{self, setup::Setup},
     commands::setup::usage,
     console::Console,
     error::Error,
@@ -45,7 +45,7 @@ pub(super) async fn clients(
                 .hint(format!("{}, or omit --native", list(true))))
         }
         Ok(Some(client)) => Ok(vec![client]),
-        Err(name) => Err(usage(format!("unknown AI client {name:?}")).hint(list(arguments.native))),
+        Err(name) => Ok(vec![meant(settings, console, &name, arguments).await?]),
         Ok(None) => {
             if console.is_attended() {
                 // If the server is unclear, fail before asking for the client.
@@ -54,6 +54,29 @@ pub(super) async fn clients(
             Ok(vec![choose(console, &detected, arguments.native).await?])
         }
     }
+}
+
+/// The client that `name` means, although none is called that: asks the user if several have that word in their name.
+async fn meant(settings: &Settings, console: Console, name: &str, arguments: &Setup) -> Result<Client, Error> {
+    let possible = cli::setup::clients(name);
+    if possible.is_empty() {
+        let error = usage(format!("unknown AI client {name:?}"));
+        let similar: Vec<&str> = cli::setup::similar_clients(name).into_iter().map(Client::id).collect();
+        return Err(match similar.is_empty() {
+            true => error.hint(list(arguments.native)),
+            false => error.hint(format!("did you mean {}?", similar.join(" or "))),
+        });
+    }
+    if console.is_attended() {
+        return choose(console, &possible, arguments.native).await;
+    }
+    let server = match Target::select(&arguments.server.clone().into(), &settings.profiles) {
+        Ok(target) => target.arguments.join(" "),
+        Err(_) => arguments.server.server.clone().unwrap_or_else(|| "SERVER".to_owned()),
+    };
+    let commands: Vec<String> = possible.iter().map(|one| format!("`finmcp setup {} {server}`", one.id())).collect();
+    let titles: Vec<&str> = possible.iter().map(|client| client.title()).collect();
+    Err(usage(format!("{name:?} can mean {}", titles.join(" or "))).hint(format!("run {}", commands.join(" or "))))
 }
 
 /// Asks the user to choose a client.

@@ -4,6 +4,8 @@ pub mod api_key;
 #[cfg(unix)]
 pub mod call;
 pub mod completions;
+#[cfg(unix)]
+pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 #[cfg(unix)]
@@ -13,9 +15,13 @@ pub mod help;
 pub mod import;
 pub mod login;
 pub mod logout;
+#[cfg(unix)]
+pub mod names;
 pub mod native;
 pub mod plaintext_keys;
 pub mod presets;
+#[cfg(unix)]
+pub mod profile;
 #[cfg(unix)]
 pub mod redirect_uri;
 #[cfg(unix)]
