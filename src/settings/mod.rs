@@ -14,7 +14,9 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-pub use crate::settings::environment::{home, is_colored, machine, mcp_remote_folder, start, variables};
+pub use crate::settings::environment::{
+    home, is_colored, is_plain_terminal, machine, mcp_remote_folder, start, variables,
+};
 use crate::{
     credential::{choice::StoreChoice, file::KeySource},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},

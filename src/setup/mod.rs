@@ -1,9 +1,9 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`, or ask `finmcp token` for headers.
 //!
 //! [`client`] describes the clients, [`entry`] an entry, [`surroundings`] its environment variables, [`document`] changes
-//! a file in one place, [`change`] decides the changes, [`plaintext`] finds secrets, and [`key`] an
-//! API key that can move into the keychain. These are pure, except that
-//! [`client`] checks whether files exist. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
+//! a file in one place, [`change`] decides the changes, [`plaintext`] finds secrets, [`mask`] hides them, and [`key`]
+//! finds an API key that can move into the keychain. These are pure, except that
+//! [`client`] checks whether files exist, and [`inventory`] reads all of them. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
 //! change.
 
 mod advice;
@@ -16,9 +16,12 @@ pub mod entry;
 pub mod error;
 pub mod file;
 pub mod header_command;
+pub mod inventory;
 mod json;
 pub mod key;
 mod lines;
+pub mod log_place;
+pub mod mask;
 pub mod plaintext;
 pub mod plan;
 pub mod program;
