@@ -51,13 +51,13 @@ pub async fn run(
     let clients = clients::clients(settings, console, &machine, &mut arguments).await?;
     let servers = servers::servers(settings, console, &arguments).await?;
     let mut failed = None;
-    let mut backed_up = BTreeSet::new();
+    let mut progress = Progress::default();
     let is_single = servers.len() * clients.len() == 1;
     for server in servers {
         let arguments = Setup { server, ..arguments.clone() };
         let mut job = Job::new(settings, credentials, console, machine.clone(), arguments)?;
         job.refuse_bound_tokens().await?;
-        job.backed_up = std::mem::take(&mut backed_up);
+        job.progress = std::mem::take(&mut progress);
         for client in &clients {
             match job.run(*client).await {
                 Ok(()) => {}
@@ -69,7 +69,7 @@ pub async fn run(
             }
         }
         job.say_next();
-        backed_up = job.backed_up;
+        progress = job.progress;
     }
     match failed {
         None => Ok(()),
@@ -91,10 +91,18 @@ struct Job<'a> {
     plan: Plan<'a>,
     /// The profiles that this run signed in to, with a key from a client's file.
     moved: BTreeSet<String>,
-    /// The files that this run has already backed up: the copy is of what the user had.
-    backed_up: BTreeSet<PathBuf>,
+    progress: Progress,
     /// Whether an entry was written or was there already.
     is_there: bool,
+}
+
+/// What this run has done for other clients and servers.
+#[derive(Default)]
+struct Progress {
+    /// The files that are backed up: the copy is of what the user had.
+    backed_up: BTreeSet<PathBuf>,
+    /// The warnings that the user has read.
+    said: BTreeSet<String>,
 }
 
 impl<'a> Job<'a> {
@@ -138,7 +146,17 @@ impl<'a> Job<'a> {
             program,
             native: arguments.native,
         };
-        Ok(Self { settings, credentials, console, machine, arguments, plan, moved: BTreeSet::new(), backed_up: BTreeSet::new(), is_there: false })
+        Ok(Self {
+            settings,
+            credentials,
+            console,
+            machine,
+            arguments,
+            plan,
+            moved: BTreeSet::new(),
+            progress: Progress::default(),
+            is_there: false,
+        })
     }
 
     /// Refuses --native if the tokens are bound to a key that only finmcp has (RFC 9449).
@@ -256,7 +274,13 @@ impl<'a> Job<'a> {
         false
     }
 
-    async fn remove(&mut self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
+    async fn remove(
+        &mut self,
+        client: Client,
+        file: &ConfigFile,
+        document: &Document,
+        wish: &Wish,
+    ) -> Result<(), Error> {
         let is_meant = |entry: &Entry| self.plan.is_same(entry, &wish.entry);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)

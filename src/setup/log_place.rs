@@ -44,9 +44,7 @@ impl Client {
             (Self::Zed, System::Macos) => files(m.in_home(&["Library", "Logs", "Zed", "Zed.log"])),
             (Self::Zed, System::Linux) => files(m.in_home(&[".local", "share", "zed", "logs", "Zed.log"])),
             (Self::Zed, System::Windows) => files(m.in_home(&["AppData", "Local", "Zed", "logs", "Zed.log"])),
-            (Self::Goose, System::Windows) => {
-                files(m.in_application_data(&["Block", "goose", "data", "logs"]))
-            }
+            (Self::Goose, System::Windows) => files(m.in_application_data(&["Block", "goose", "data", "logs"])),
             (Self::Goose, _) => files(m.in_home(&[".local", "state", "goose", "logs"])),
             (Self::Opencode, _) => files(m.in_home(&[".local", "share", "opencode", "log", "*.log"])),
             (Self::ClaudeCode, System::Windows) | (Self::Windsurf | Self::Codex, _) => None,

@@ -79,7 +79,8 @@ enum Place {
 
 /// Collects the secrets in `node`, whose name is `key`.
 fn mark(key: &str, place: Place, node: &Node, quote: &str, masks: &mut Masks) {
-    let mut hide = |span: &Range<usize>, with: String| masks.insert((span.start, span.end), format!("{quote}{with}{quote}"));
+    let mut hide =
+        |span: &Range<usize>, with: String| masks.insert((span.start, span.end), format!("{quote}{with}{quote}"));
     match &node.kind {
         Kind::Text(text) => {
             if let Some(with) = shown(key, place, text) {
@@ -165,6 +166,10 @@ fn shown_line(line: &str) -> Option<String> {
                 Some(value) => format!("{name}={value}"),
                 None => word.to_owned(),
             },
+            // What stands alone in another program's command can be anything.
+            None if key.is_empty() && !word.starts_with('-') && !word.contains("://") && !is_plain(word) => {
+                MASK.to_owned()
+            }
             None => shown(key, Place::Word, word).unwrap_or_else(|| word.to_owned()),
         }
     });
@@ -232,8 +237,20 @@ fn names_secret(name: &str) -> bool {
 /// Whether a value of this name says who or where: `ACCOUNT_ID`, `X-Tenant`.
 fn names_id(name: &str) -> bool {
     const WORDS: [&str; 14] = [
-        "id", "account", "tenant", "org", "organization", "project", "workspace", "user", "username", "email", "name",
-        "host", "version", "region",
+        "id",
+        "account",
+        "tenant",
+        "org",
+        "organization",
+        "project",
+        "workspace",
+        "user",
+        "username",
+        "email",
+        "name",
+        "host",
+        "version",
+        "region",
     ];
     segments(name).last().is_some_and(|segment| WORDS.contains(&segment.as_str()))
 }
@@ -279,8 +296,7 @@ fn is_word(text: &str) -> bool {
 
 /// Whether `text` looks like a generated key: it starts like one, or has a long run of mixed letters and digits.
 fn looks_like_key(text: &str) -> bool {
-    const STARTS: [&str; 10] =
-        ["sk-", "sk_", "rk_", "pk_live", "ghp_", "github_pat_", "glpat-", "xox", "eyJ", "AKIA"];
+    const STARTS: [&str; 10] = ["sk-", "sk_", "rk_", "pk_live", "ghp_", "github_pat_", "glpat-", "xox", "eyJ", "AKIA"];
     const SHORTEST: usize = 16;
     let of_key = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
     let mut runs = text.split(|letter| !of_key(letter)).filter(|run| run.len() >= SHORTEST);
@@ -321,7 +337,9 @@ mod tests {
         ] {
             assert_eq!(shown(key, Place::Vendor, text), None, "{key}={text}");
         }
-        for word in ["-y", "mcp-remote@1.2.3", "@scope/server-sequential-thinking", "serve", "--read-only", "./server.js"] {
+        for word in
+            ["-y", "mcp-remote@1.2.3", "@scope/server-sequential-thinking", "serve", "--read-only", "./server.js"]
+        {
             assert_eq!(shown("args", Place::Word, word), None, "{word}");
         }
         assert_eq!(shown("--env", Place::Word, "sandbox"), None);
@@ -345,7 +363,11 @@ mod tests {
             ("ANY", "0123456789abcdef0123456789abcdef", "•••"),
             ("ACCOUNT_ID", "7f3a9c1e5b2d8064aa17", "•••"),
             ("DATABASE_URL", "postgres://ada:hunter@db.example/books", "postgres://•••@db.example/books"),
-            ("BASE_URL", "https://h.example/s/T0Xq9Zk2/mcp?token=x&page=2", "https://h.example/s/•••/mcp?token=•••&page=2"),
+            (
+                "BASE_URL",
+                "https://h.example/s/T0Xq9Zk2/mcp?token=x&page=2",
+                "https://h.example/s/•••/mcp?token=•••&page=2",
+            ),
             ("HTTPS_PROXY", "http://ada:hunter@proxy:8080", "http://•••@proxy:8080"),
             ("HTTPS_PROXY", "ada:hunter@proxy:8080", "•••"),
             ("--header", "X-Api-Key: k", "X-Api-Key: •••"),

@@ -85,8 +85,7 @@ async fn choose(console: Console, detected: &[Client], native: bool) -> Result<V
 fn about(found: &[Found], client: Client) -> String {
     let of_client = found.iter().filter(|found| found.client == client && found.scope == Scope::User);
     let entries = of_client.filter_map(|found| found.entries.as_ref().ok()).flatten();
-    let names: Vec<&str> =
-        entries.filter(|entry| entry.runs_finmcp()).map(|entry| entry.name.as_str()).collect();
+    let names: Vec<&str> = entries.filter(|entry| entry.runs_finmcp()).map(|entry| entry.name.as_str()).collect();
     if names.is_empty() { String::new() } else { format!("has {}", names.join(", ")) }
 }
 
@@ -96,9 +95,8 @@ fn commands(settings: &Settings, arguments: &Setup, detected: &[Client]) -> Stri
     let server = selected.map_or("SERVER".to_owned(), |target| target.arguments.join(" "));
     let native = if arguments.native { " --native" } else { "" };
     let widest = detected.iter().map(|client| client.title().len()).max().unwrap_or_default();
-    let line = |client: &Client| {
-        format!("  {:<widest$}  finmcp setup {} {server}{native}\n", client.title(), client.id())
-    };
+    let line =
+        |client: &Client| format!("  {:<widest$}  finmcp setup {} {server}{native}\n", client.title(), client.id());
     let mut text = format!("AI clients on this machine:\n{}", detected.iter().map(line).collect::<String>());
     if server == "SERVER" {
         text += &format!("SERVER is one of: {}\n", settings.profiles.candidates().join(", "));

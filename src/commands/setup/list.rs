@@ -78,12 +78,7 @@ struct UnreadableDocument {
 ///
 /// # Errors
 /// The client's name is unknown, or stdout cannot be written.
-pub(super) fn run(
-    settings: &Settings,
-    console: Console,
-    machine: &Machine,
-    arguments: &Setup,
-) -> Result<(), Error> {
+pub(super) fn run(settings: &Settings, console: Console, machine: &Machine, arguments: &Setup) -> Result<(), Error> {
     let only = arguments.named_client().map_err(|name| {
         let ids: Vec<&str> = Client::ALL.into_iter().map(Client::id).collect();
         usage(format!("unknown AI client {name:?}")).hint(format!("name one of: {}", ids.join(", ")))
@@ -206,7 +201,8 @@ fn text(document: &ListDocument, width: usize) -> String {
         }
     };
     let title = |id: &str| Client::ALL.into_iter().find(|client| client.id() == id).map_or("", Client::title);
-    let broken = document.entries.iter().filter_map(|entry| Some((entry, entry.problem.as_ref()?, entry.fix.as_ref()?)));
+    let broken =
+        document.entries.iter().filter_map(|entry| Some((entry, entry.problem.as_ref()?, entry.fix.as_ref()?)));
     let broken = broken.map(|(entry, problem, fix)| {
         (format!("{}, {}: {problem}", title(entry.client), entry.name), format!("To fix it, run: {fix}"))
     });
@@ -218,8 +214,14 @@ fn text(document: &ListDocument, width: usize) -> String {
         };
         (format!("{}, {}: {what}", title(exposed.client), exposed.name), format!("in {}", exposed.place.file))
     });
-    add("Secrets in plain text (finmcp setup CLIENT SERVER --replace moves those of known servers):", exposed.collect());
-    let unreadable = document.unreadable.iter().map(|file| (format!("{}: {}", title(file.client), file.problem), format!("in {}", file.file)));
+    add(
+        "Secrets in plain text (finmcp setup CLIENT SERVER --replace moves those of known servers):",
+        exposed.collect(),
+    );
+    let unreadable = document
+        .unreadable
+        .iter()
+        .map(|file| (format!("{}: {}", title(file.client), file.problem), format!("in {}", file.file)));
     add("Files that finmcp cannot read:", unreadable.collect());
     text
 }
@@ -257,7 +259,8 @@ fn row(entry: &EntryDocument) -> [String; 5] {
         None => entry.place.scope.to_owned(),
     };
     let state = if entry.problem.is_some() { "broken" } else { "ok" };
-    [title.to_owned(), entry.name.clone(), format!("{server}{way}"), scope, state.to_owned()].map(|cell| printable(&cell))
+    [title.to_owned(), entry.name.clone(), format!("{server}{way}"), scope, state.to_owned()]
+        .map(|cell| printable(&cell))
 }
 
 fn paragraph([client, entry, server, scope, state]: &[String; 5], width: usize) -> String {

@@ -16,44 +16,46 @@ use crate::{
 
 impl Job<'_> {
     /// Warns about what `serve` needs and the entry cannot contain.
-    pub(super) fn note(&self, client: Client, surroundings: &Surroundings) {
-        let console = &self.console;
-        for name in surroundings.withheld.iter().filter(|_| self.plan.native) {
-            let title = client.title();
-            let reason = if self.machine.system == System::Windows {
-                "a command cannot set it on Windows"
-            } else {
-                "it contains a password"
-            };
-            console.say(&format!(
-                "warning: {title} does not pass {name} to the command, and finmcp did not write it: {reason}. If finmcp \
-                 needs it, use an entry without --native."
-            ));
-        }
-        for name in surroundings.withheld.iter().filter(|_| !self.plan.native) {
-            console.say(&format!(
-                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the \
-                 environment that starts {}, if possible without the password.",
-                client.title(),
-                client.title()
-            ));
+    pub(super) fn note(&mut self, client: Client, surroundings: &Surroundings) {
+        let title = client.title();
+        let mut texts: Vec<String> = Vec::new();
+        for name in &surroundings.withheld {
+            let is_windows = self.machine.system == System::Windows;
+            let reason = if is_windows { "a command cannot set it on Windows" } else { "it contains a password" };
+            texts.push(match self.plan.native {
+                true => format!(
+                    "warning: {title} does not pass {name} to the command, and finmcp did not write it: {reason}. If \
+                     finmcp needs it, use an entry without --native."
+                ),
+                false => format!(
+                    "warning: {name} contains a password, so finmcp did not write it to {title}'s file. Set it in the \
+                     environment that starts {title}, if possible without the password."
+                ),
+            });
         }
         if matches!(self.settings.store, StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }) {
-            console.say(
+            texts.push(
                 "warning: an AI client cannot enter the passphrase of the credential store. Set \
-                 FINMCP_STORE_KEY_FILE to the path of a key file and run this command again.",
+                 FINMCP_STORE_KEY_FILE to the path of a key file and run this command again."
+                    .to_owned(),
             );
         }
         if self.plan.native {
-            console.say(&format!(
-                "note: with --native, {} connects to the server itself. --read-only and the other tool rules, the audit \
-                 log, the label, the shared rate limit, the translation between protocol versions and at-most-once calls \
-                 apply only through `finmcp serve`, without --native.",
-                client.title()
+            texts.push(format!(
+                "note: with --native, {title} connects to the server itself. --read-only and the other tool rules, the \
+                 audit log, the label, the shared rate limit, the translation between protocol versions and \
+                 at-most-once calls apply only through `finmcp serve`, without --native."
             ));
         }
         if self.arguments.scope == Scope::Project {
-            console.say("note: the entry contains paths of this machine. Do not commit or share it.");
+            texts.push("note: the entry contains paths of this machine. Do not commit or share it.".to_owned());
+        }
+        // One that is the same for several clients is said once.
+        for text in texts {
+            if !self.progress.said.contains(&text) {
+                self.console.say(&text);
+                self.progress.said.insert(text);
+            }
         }
     }
 

@@ -25,14 +25,9 @@ struct Candidate {
 
 /// The selected servers. At a terminal the user chooses them, if the command line names neither a client nor a server,
 /// or if it is unclear which server is meant.
-pub(super) async fn servers(
-    settings: &Settings,
-    console: Console,
-    arguments: &Setup,
-) -> Result<Vec<Server>, Error> {
+pub(super) async fn servers(settings: &Settings, console: Console, arguments: &Setup) -> Result<Vec<Server>, Error> {
     let selector = Selector::from(arguments.server.clone());
-    let is_unclear =
-        || matches!(Target::select(&selector, &settings.profiles), Err(SelectorError::Unclear { .. }));
+    let is_unclear = || matches!(Target::select(&selector, &settings.profiles), Err(SelectorError::Unclear { .. }));
     let is_newcomer = arguments.client.is_none() && !arguments.all;
     if selector != Selector::default() || !console.is_attended() || !(is_newcomer || is_unclear()) {
         return Ok(vec![arguments.server.clone()]);

@@ -53,7 +53,7 @@ impl Job<'_> {
         let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
         let open = exposed.any(|exposed| is_changed(&exposed));
         let access = if open { Access::Owner } else { Access::AsBefore };
-        let is_first = open || !self.backed_up.contains(&file.path);
+        let is_first = open || !self.progress.backed_up.contains(&file.path);
         // Before the write, which makes the client's folder.
         let is_found = client.is_detected(&self.machine);
         let backup = match (self.claude(client, document, changes), is_first) {
@@ -61,7 +61,7 @@ impl Job<'_> {
             (None, true) => file.replace_with_backup(after, access)?,
             (None, false) => file.replace(after).map(|()| None)?,
         };
-        self.backed_up.insert(file.path.clone());
+        self.progress.backed_up.insert(file.path.clone());
         self.say_written(client, file, document, changes, is_found);
         let console = &self.console;
         match backup {

@@ -13,6 +13,8 @@ pub mod import;
 pub mod login;
 pub mod logout;
 pub mod native;
+#[cfg(target_os = "linux")]
+pub mod picker;
 pub mod plaintext_keys;
 pub mod presets;
 #[cfg(unix)]
@@ -21,6 +23,8 @@ pub mod redirect_uri;
 pub mod remote;
 pub mod settings;
 pub mod setup;
+pub mod setup_files;
+pub mod setup_list;
 #[cfg(unix)]
 pub mod status;
 pub mod token;

@@ -59,7 +59,7 @@ fn an_entry_gives_the_headers_with_the_variables_that_the_client_passes() {
     let (mut sandbox, vendor, _browser) = books(Script::people());
     sandbox.set("NO_PROXY", "127.0.0.1,it's \"$HOME\" & more");
     setup(&sandbox, "claude-code", &[]).expect_success().expect_stderr(&[
-        "Added \"books\" to Claude Code",
+        "books to Claude Code.",
         "--read-only",
         "audit log",
         "label",
@@ -166,7 +166,7 @@ fn a_foreign_command_is_not_shown() {
     write(&claude_file(&sandbox), &serde_json::to_string_pretty(&json!({"mcpServers": {"tesorio": entry}})).unwrap());
     let shown = sandbox.finmcp(["setup", "claude-code", "tesorio", "--native", "--force", "--dry-run"]);
     let shown = shown.expect_success().stdout;
-    assert!(shown.contains("token --headers") && shown.contains("***") && !shown.contains("CANARY"), "{shown}");
+    assert!(shown.contains("token --headers") && shown.contains("•••") && !shown.contains("CANARY"), "{shown}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn all_clients_are_those_that_can() {
         fs::create_dir_all(sandbox.home().join(folder)).unwrap();
     }
     let run = sandbox.finmcp(["setup", "--all", "tesorio", "--native"]).expect_success();
-    run.expect_stderr(&["Skipped Cursor", "Added \"tesorio\" to Codex"]);
+    run.expect_stderr(&["Skipped Cursor", "Added tesorio to Codex."]);
     assert!(!sandbox.home().join(".cursor/mcp.json").exists());
 }
 

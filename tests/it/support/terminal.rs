@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, tcgetattr},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
 use crate::support::{
@@ -46,6 +46,14 @@ impl Terminal {
             }
         });
         Self { keyboard, seat: seat.into(), shown }
+    }
+
+    /// One of this many columns and rows.
+    pub fn of_size(columns: u16, rows: u16) -> Self {
+        let terminal = Self::open();
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.seat, size).unwrap();
+        terminal
     }
 
     /// Has a person run finmcp here, who gives each of the `answers` to its question, unseen. The exit code, and what was on
