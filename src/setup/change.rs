@@ -44,6 +44,13 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// Whether the client would no longer start `serve`, and so lose the options that the user chose in `before`.
+    fn loses_options_of(&self, before: &Entry) -> bool {
+        let becomes_native = before.url.is_none() && self.entry.url.is_some();
+        // After `serve`, and after `token --headers`.
+        becomes_native && before.arguments.get(1..) != self.entry.arguments.get(2..)
+    }
+
     /// The requested entry in place of `before`, which finmcp wrote for the same server. Options that the user once
     /// chose stay: an update must not lift `--read-only`.
     fn updating(&self, before: &Entry) -> Entry {
@@ -83,6 +90,8 @@ pub enum Holder {
     Other,
     /// An entry of finmcp for another server.
     Finmcp,
+    /// An entry of finmcp for the same server, with options for `serve` that the requested entry cannot have.
+    Options,
     /// A server that finmcp is about to replace under its own name.
     Replaced,
 }
@@ -92,6 +101,7 @@ impl Holder {
         match self {
             Self::Other => format!("has another server named {name:?}"),
             Self::Finmcp => format!("has a finmcp entry named {name:?} for another server"),
+            Self::Options => format!("has a finmcp entry named {name:?} with options that --native drops"),
             Self::Replaced => format!("uses {name:?} for a server that this command replaces"),
         }
     }
@@ -142,6 +152,9 @@ pub fn wanted(
         Some(node) if entry.is_that_of(client, node) => {}
         Some(_) if changes.iter().any(|change| change.name() == name) => {
             return Err(Taken { client, name: name.clone(), holder: Holder::Replaced });
+        }
+        Some(_) if !wish.force && own.as_ref().is_some_and(|own| wish.loses_options_of(own)) => {
+            return Err(Taken { client, name: name.clone(), holder: Holder::Options });
         }
         Some(node) if !wish.force && own.is_none() => {
             return Err(Taken { client, name: name.clone(), holder: Holder::of(client, name, node) });

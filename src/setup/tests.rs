@@ -17,7 +17,9 @@ use super::{
 };
 use crate::settings::machine::{Machine, System};
 
+mod changes;
 mod json;
+mod page;
 mod yaml;
 
 fn entry() -> Entry {
@@ -96,45 +98,6 @@ fn entries_of_every_client() {
         text.push_str(&format!("=== {}\n{}", client.id(), with(client, "", &full_entry(client))));
     }
     insta::assert_snapshot!(text);
-}
-
-/// The page shows what setup writes and says, and every file and log on every system.
-#[test]
-fn c9_the_page_of_the_clients_is_true() {
-    let page = include_str!("../../docs/clients.md");
-    let tesorio =
-        Entry { name: "tesorio".to_owned(), arguments: ["serve", "tesorio"].map(str::to_owned).into(), ..entry() };
-    for (client, section) in Client::ALL.into_iter().zip(page.split("\n## ").skip(1)) {
-        assert!(section.starts_with(&format!("{}\n", client.title())), "{section}");
-        assert!(section.contains(&format!("\nfinmcp setup {} tesorio\n", client.id())), "{section}");
-        let passed = client.passed_by_name().iter().map(|name| (*name).to_owned()).collect();
-        let written = with(client, "", &Entry { passed, ..tesorio.clone() });
-        assert!(section.contains(&format!("\n{written}```\n")), "{written}{section}");
-        assert!(section.contains(&format!("**To start it:** {}", client.restart())), "{section}");
-        for system in [System::Linux, System::Macos, System::Windows] {
-            let home = if system == System::Windows { "%USERPROFILE%" } else { "~" };
-            let variables = [("APPDATA", "%APPDATA%")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let machine = Machine {
-                system,
-                home: home.to_owned(),
-                project: ".".to_owned(),
-                variables: variables.into(),
-                path: Vec::new(),
-            };
-            let of_home = |path: &str| path.replace("%USERPROFILE%\\.", "~/.").replace('\\', "/");
-            for scope in [Scope::User, Scope::Project] {
-                let Some(path) = client.files(scope, &machine).first().map(|path| path.display().to_string()) else {
-                    continue;
-                };
-                let is_shown = section.contains(&path) || section.contains(&of_home(&path));
-                assert!(is_shown, "{path}: {section}");
-            }
-            match client.log_place(&machine) {
-                Some(place) => assert!(section.contains(&place.to_string()), "{place}: {section}"),
-                None => assert!(section.contains("document") || section.contains("only if"), "{section}"),
-            }
-        }
-    }
 }
 
 /// A file in each format with another server, comments and a particular layout.
@@ -309,58 +272,6 @@ fn errors_name_the_line() {
     ] {
         assert_eq!(refused(client, text), said, "{text:?}");
     }
-}
-
-#[test]
-fn another_entry_is_not_replaced_unasked() {
-    let client = Client::Cursor;
-    let wish = |force| Wish { entry: entry(), named: false, force, has_options: false };
-    let text = with(client, "", &Entry { arguments: vec!["serve".to_owned(), "tesorio".to_owned()], ..entry() });
-    let document = Document::read(client, &text).unwrap();
-    assert!(change::wanted(client, &document, &wish(false), &[], |_| false).is_err());
-    assert_eq!(change::wanted(client, &document, &wish(true), &[], |_| false), Ok(vec![Change::Put(entry())]));
-    let same = Document::read(client, &with(client, "", &entry())).unwrap();
-    assert_eq!(change::wanted(client, &same, &wish(false), &[], |_| false), Ok(vec![]));
-    let added = with(client, "", &entry()).replace("\"args\"", "\"disabled\": true, \"args\"");
-    let added = Document::read(client, &added).unwrap();
-    assert_eq!(change::wanted(client, &added, &wish(false), &[], |_| false), Ok(vec![]), "the user's additions stay");
-    let other = Document::read(client, r#"{"mcpServers":{"asset-sandbox":{"command":"x"}}}"#).unwrap();
-    assert!(change::unwanted(client, &other, &wish(false), |_| true).is_err(), "not finmcp's entry");
-    let updated = change::wanted(client, &document, &wish(false), &[], |_| true).unwrap();
-    let tesorio = vec!["serve".to_owned(), "tesorio".to_owned()];
-    assert_eq!(updated, [], "finmcp's own, for the same server: its arguments stay");
-    let moved = Document::read(client, &text.replace("/usr/local", "/old")).unwrap();
-    let updated = change::wanted(client, &moved, &wish(false), &[], |_| true).unwrap();
-    assert_eq!(updated, [Change::Put(Entry { arguments: tesorio, ..entry() })]);
-    let renamed = Document::read(client, &with(client, "", &Entry { name: "books".to_owned(), ..entry() })).unwrap();
-    let unwanted = |is_meant: bool| change::unwanted(client, &renamed, &wish(false), |_| is_meant);
-    assert_eq!(unwanted(true), Ok(vec![Change::Take("books".to_owned())]));
-    assert_eq!(unwanted(false), Ok(vec![]));
-    let taken = change::unwanted(client, &same, &wish(false), |_| false).unwrap_err();
-    assert_eq!(taken.holder, Holder::Finmcp, "finmcp's entry for another server");
-    assert_eq!(change::wanted(client, &document, &wish(false), &[], |_| false).unwrap_err().holder, Holder::Finmcp);
-    assert_eq!(change::wanted(client, &other, &wish(false), &[], |_| false).unwrap_err().holder, Holder::Other);
-}
-
-/// Two entries of the same name would overwrite each other.
-#[test]
-fn two_changes_of_one_name_are_refused() {
-    let client = Client::Cursor;
-    let text = r#"{"mcpServers":{"asset-sandbox":{"url":"https://mcp.tesorio.com/v1/mcp"}}}"#;
-    let document = Document::read(client, text).unwrap();
-    let exposed = Exposed { name: entry().name, url: String::new(), place: Place::Here };
-    let tesorio = Entry { arguments: vec!["serve".to_owned(), "tesorio".to_owned()], ..entry() };
-    let wish = |name: &str| Wish {
-        entry: Entry { name: name.to_owned(), ..entry() },
-        named: true,
-        force: true,
-        has_options: false,
-    };
-    let replaced = [(exposed, Some(tesorio.clone()))];
-    let taken = change::wanted(client, &document, &wish("asset-sandbox"), &replaced, |_| false).unwrap_err();
-    assert_eq!((taken.name.as_str(), taken.holder), ("asset-sandbox", Holder::Replaced));
-    let changes = change::wanted(client, &document, &wish("mine"), &replaced, |_| false).unwrap();
-    assert_eq!(changes, [Change::Put(tesorio), Change::Put(wish("mine").entry)]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    commands::setup::{backup, json_in, read, write},
+    commands::setup::{json_in, read, write},
     support::{
         browser::{FakeBrowser, Person, signed_in},
         sandbox::{Run, Sandbox},
@@ -127,18 +127,18 @@ fn an_entry_is_recognised_replaced_and_removed() {
 
         native(&[]).expect_success();
         let serve = |options: &[&str]| sandbox.finmcp([&["setup", client, "tesorio"], options].concat());
-        serve(&[]).expect_code(1).expect_stderr(&["another finmcp entry named \"tesorio\"", "--force"]);
-        serve(&["--force"]).expect_success();
+        serve(&["--", "--read-only"]).expect_success().expect_stderr(&["Updated tesorio"]);
         let text = read(&path);
         assert!(text.contains("\"serve\"") && !text.contains("--headers") && !text.contains("https://"), "{text}");
-        native(&[]).expect_code(1).expect_stderr(&["another finmcp entry"]);
+        native(&[]).expect_code(1).expect_stderr(&["with options that --native drops", "--force"]);
         native(&["--force"]).expect_success();
         let text = read(&path);
         assert!(text.contains("--headers") && !text.contains("\"serve\"") && !text.contains("args"), "{text}");
         // Whichever way it is used: it is finmcp's entry for this server.
         serve(&["--remove"]).expect_success();
         assert!(!read(&path).contains("tesorio"), "{}", read(&path));
-        assert!(backup(&path).exists());
+        let names = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().any(|name| name.to_string_lossy().contains(".before-finmcp")));
     }
 }
 

@@ -193,7 +193,7 @@ fn c9_the_usual_choice_takes_two_keys() {
     assert!(!windsurf(&sandbox).exists());
 }
 
-/// Where nobody can answer, the commands are printed, and the exit code says that nothing was set up.
+/// Without a terminal, the commands are printed, and the exit code says that nothing was set up.
 #[test]
 fn c9_without_a_terminal_the_commands_are_listed() {
     let sandbox = home(Some("xterm"));
