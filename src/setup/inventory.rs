@@ -1,7 +1,7 @@
 //! What the clients on this machine have: the entries of finmcp, and secrets in plain text, in every file that a client
 //! reads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     settings::machine::Machine,
@@ -70,11 +70,11 @@ pub fn inventory(machine: &Machine) -> (Vec<Listed>, Vec<Unreadable>) {
     (listed, unreadable)
 }
 
-fn of_document(client: Client, reach: &Reach, file: &PathBuf, document: &Document) -> Vec<Listed> {
+fn of_document(client: Client, reach: &Reach, file: &Path, document: &Document) -> Vec<Listed> {
     let place = |reach: Reach, entries: Vec<Entry>, exposed: Vec<Exposed>| Listed {
         client,
         reach,
-        file: file.clone(),
+        file: file.to_owned(),
         entries: entries.into_iter().filter(Entry::runs_finmcp).collect(),
         exposed,
     };

@@ -231,7 +231,8 @@ fn is_named_secret(key: &str, place: Place) -> bool {
 fn names_secret(name: &str) -> bool {
     const WORDS: [&str; 11] =
         ["auth", "key", "pass", "pwd", "pin", "jwt", "pat", "session", "signature", "sid", "cookies"];
-    looks_secret(name) || segments(name).any(|segment| WORDS.contains(&segment.as_str()))
+    let is_one = |segment: String| WORDS.contains(&segment.as_str()) || segment.ends_with("pass");
+    looks_secret(name) || segments(name).any(is_one)
 }
 
 /// Whether a value of this name says who or where: `ACCOUNT_ID`, `X-Tenant`.
