@@ -3,6 +3,7 @@
 //! It removes control characters from a server's text before it reaches a terminal.
 #![expect(clippy::disallowed_methods, reason = "the one module that writes for people")]
 
+pub mod choice;
 pub mod progress;
 
 use std::io::{self, IsTerminal, Write};

@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// `finmcp setup`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Setup {
-    /// The AI client (default: choose from a list); with --all, give only SERVER
+    /// The AI client (default: choose clients and servers from lists); with --all, give only SERVER
     #[arg(value_parser = ClientName)]
     pub client: Option<String>,
     /// The server to add.
@@ -34,7 +34,7 @@ pub struct Setup {
     /// Remove the entry
     #[arg(long, conflicts_with_all = ["print", "deeplink", "replace", "serve"])]
     pub remove: bool,
-    /// Replace an entry of the same name
+    /// Replace an entry of the same name that is another server's, and drop the options of finmcp's own
     #[arg(long)]
     pub force: bool,
     /// Replace entries that hold a token in plain text or start mcp-remote, without asking
@@ -43,13 +43,16 @@ pub struct Setup {
     /// Let the client connect to the server itself and ask finmcp only for the headers (Claude Code and Codex)
     #[arg(long, conflicts_with = "deeplink")]
     pub native: bool,
+    /// Whether to list the entries.
+    #[command(flatten)]
+    pub list: List,
     /// Options for finmcp serve, for example --read-only
     #[arg(last = true, value_name = "SERVE OPTIONS")]
     pub serve: Vec<String>,
 }
 
 /// What to print instead of writing the entry.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[group(multiple = false)]
 pub struct Output {
     /// Show the changes without writing them
@@ -63,14 +66,29 @@ pub struct Output {
     pub deeplink: bool,
 }
 
+/// The list of the entries that exist.
+#[derive(Debug, Clone, Args)]
+pub struct List {
+    /// List the clients that start finmcp, with which server, what is broken, and tokens in plain text
+    #[arg(long, conflicts_with_all = [
+        "server", "name", "scope", "all", "dry_run", "print", "deeplink", "remove", "force", "replace", "native", "serve",
+    ])]
+    pub list: bool,
+    /// Print the list as JSON
+    #[arg(long, requires = "list")]
+    pub json: bool,
+}
+
 pub(super) const HELP: &str = "\
 Examples:
+  finmcp setup
   finmcp setup cursor tesorio
   finmcp setup claude-code asset --env sandbox -- --read-only --label
   finmcp setup codex --dry-run
   finmcp setup claude-code tesorio --native
   finmcp setup --all tesorio
-  finmcp setup cursor tesorio --remove";
+  finmcp setup cursor tesorio --remove
+  finmcp setup --list";
 
 /// Completes the clients' names but accepts any word: with --all it is a server.
 #[derive(Debug, Clone)]

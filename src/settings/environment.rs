@@ -193,6 +193,11 @@ pub fn is_colored() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Whether the terminal only prints lines and cannot move its cursor. A Windows console needs no `TERM`.
+pub fn is_plain_terminal() -> bool {
+    cfg!(not(windows)) && std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
 /// The variable's value; `None` if it is unset or empty.
 fn text_variable(name: &'static str) -> Result<Option<String>, SettingsError> {
     match std::env::var(name) {

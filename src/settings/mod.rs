@@ -17,7 +17,7 @@ use std::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 pub use crate::settings::environment::{
-    completed_word, editor, home, is_colored, machine, mcp_remote_folder, start, variables,
+    completed_word, editor, home, is_colored, is_plain_terminal, machine, mcp_remote_folder, start, variables,
 };
 use crate::{
     credential::{choice::StoreChoice, file::KeySource},

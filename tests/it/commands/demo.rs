@@ -137,7 +137,7 @@ fn c5_the_demo_leads_on() {
 #[cfg(unix)]
 #[test]
 fn c5_serve_in_a_terminal_says_what_it_waits_for() {
-    let (sandbox, terminal) = (Sandbox::new(), Terminal::of(80, 24));
+    let (sandbox, terminal) = (Sandbox::new(), Terminal::of_size(80, 24));
     terminal.enter("\u{4}");
     let (code, shown) = terminal.run(&sandbox, &["serve", "demo"]);
     assert_eq!(code, Some(0), "{shown}");

@@ -130,7 +130,7 @@ fn c11_text_breaks_between_words() {
         let piped = run.stdout.clone() + &run.stderr;
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         for columns in [40, 57, 80, 200] {
-            let (_, shown) = Terminal::of(columns, 24).run(&sandbox, arguments);
+            let (_, shown) = Terminal::of_size(columns, 24).run(&sandbox, arguments);
             let shown = strip_colors(&shown);
             assert_eq!(words(&shown), words(&piped), "{columns}");
             for line in shown.lines() {
@@ -164,13 +164,13 @@ fn c11_a_manual_page_is_readable_at_a_terminal() {
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();
     sandbox.set("PATH", folder.to_str().unwrap());
-    let (code, shown) = Terminal::of(80, 24).run(&sandbox, &["man", "login"]);
+    let (code, shown) = Terminal::of_size(80, 24).run(&sandbox, &["man", "login"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("Usage: finmcp login") && !shown.contains(".SH"), "{shown}");
     let reader = "#!/bin/sh\necho \"page $(/usr/bin/wc -l <\"$1\")\"\n";
     fs::write(folder.join("man"), reader).unwrap();
     fs::set_permissions(folder.join("man"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let (code, shown) = Terminal::of(80, 24).run(&sandbox, &["man", "login"]);
+    let (code, shown) = Terminal::of_size(80, 24).run(&sandbox, &["man", "login"]);
     assert_eq!(code, Some(0));
     assert!(shown.starts_with("page ") && !shown.contains("Usage"), "{shown}");
     assert!(sandbox.temporary_files().is_empty());

@@ -18,6 +18,8 @@ pub mod logout;
 #[cfg(unix)]
 pub mod names;
 pub mod native;
+#[cfg(target_os = "linux")]
+pub mod picker;
 pub mod plaintext_keys;
 pub mod presets;
 #[cfg(unix)]
@@ -28,6 +30,8 @@ pub mod redirect_uri;
 pub mod remote;
 pub mod settings;
 pub mod setup;
+pub mod setup_files;
+pub mod setup_list;
 #[cfg(unix)]
 pub mod status;
 pub mod token;
