@@ -64,6 +64,8 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
+        // It only looks: it chooses no passphrase for a new store.
+        Command::Doctor(_) if !settings.store.is_new() => unlocked(settings.store.clone(), console)?,
         Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
