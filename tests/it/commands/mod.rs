@@ -9,6 +9,8 @@ pub mod demo;
 #[cfg(unix)]
 pub mod doctor;
 #[cfg(unix)]
+pub mod doctor_cures;
+#[cfg(unix)]
 pub mod import;
 pub mod login;
 pub mod logout;
