@@ -10,7 +10,7 @@ use crate::{
     },
     bridge::Ends,
     cli::{self, Control},
-    console::Console,
+    console::{Console, Tone},
     credential::clock::{Clock, SystemClock},
     doctor::{
         self, Outlook,
@@ -216,7 +216,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Findings<'a>, Error> {
     let tell = move |step: &Step| {
         // Skipped steps follow at the end, in one line.
         if !is_json && !matches!(step.finding, Finding::Skipped(_)) {
-            let verdict = console.verdict(step.finding.verdict().word());
+            let verdict = colored(console, step.finding.verdict());
             // A reader that has closed the pipe needs no error.
             let _ = console.data(&report::lines(step, &verdict));
         }
@@ -227,7 +227,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Findings<'a>, Error> {
 fn close(console: Console, findings: &Findings<'_>, is_json: bool) -> Result<(), Error> {
     let text = match is_json {
         true => report::json(findings, SystemClock.now()).map_err(std::io::Error::other)?,
-        false => report::skipped(findings, &console.verdict(Verdict::Skipped.word())) + &report::summary(findings),
+        false => report::skipped(findings, &colored(console, Verdict::Skipped)) + &report::summary(findings),
     };
     console.data(&text)?;
     match findings.count(Verdict::Failed) {
@@ -235,6 +235,17 @@ fn close(console: Console, findings: &Findings<'_>, is_json: bool) -> Result<(),
         1 => Err(Error::new(ErrorKind::Failure, "1 step failed")),
         failed => Err(Error::new(ErrorKind::Failure, format!("{failed} steps failed"))),
     }
+}
+
+/// The verdict in one word, in its colour if stdout has colours.
+fn colored(console: Console, verdict: Verdict) -> String {
+    let tone = match verdict {
+        Verdict::Ok => Tone::Good,
+        Verdict::Warning => Tone::Doubtful,
+        Verdict::Failed => Tone::Bad,
+        Verdict::Skipped => Tone::Faint,
+    };
+    console.toned(verdict.word(), tone)
 }
 
 /// The error and its causes, in one sentence.

@@ -121,7 +121,10 @@ mod tests {
                 assert_eq!((&trouble.why[0][..], &trouble.hints[0][..]), (shown, shown));
             }
         }
-        assert_eq!((findings.count(Verdict::Ok), findings.count(Verdict::Failed), findings.count(Verdict::Skipped)), (4, 4, 0));
+        assert_eq!(
+            (findings.count(Verdict::Ok), findings.count(Verdict::Failed), findings.count(Verdict::Skipped)),
+            (4, 4, 0)
+        );
         drop(findings);
         assert_eq!(told.len(), 12);
     }

@@ -2,11 +2,7 @@
 
 use crate::{
     credential::{
-        choice::StoreChoice,
-        file::KeySource,
-        record::Credential,
-        store::StoreError,
-        token_source::TokenSourceError,
+        choice::StoreChoice, file::KeySource, record::Credential, store::StoreError, token_source::TokenSourceError,
     },
     doctor::{step::Trouble, subject::Subject},
     error::Error,

@@ -26,11 +26,13 @@ impl Subject<'_> {
     /// What to do about a wrong address: the command, with URL for the right one.
     pub(super) fn move_hint(&self) -> String {
         let Profile { saved, name, provider, .. } = self.profile;
+        // Without it, login keeps the sign-in at the old address.
+        let force = if self.profile.signed_in.is_some() { " --force" } else { "" };
         let command = match (saved, provider) {
             (false, None) => "finmcp doctor URL".to_owned(),
             (false, Some(_)) => format!("finmcp doctor {} --url URL", self.profile.selector_text()),
-            (true, None) => format!("finmcp login URL --profile {name}"),
-            (true, Some(_)) => format!("finmcp login {} --url URL", self.profile.selector_text()),
+            (true, None) => format!("finmcp login URL --profile {name}{force}"),
+            (true, Some(_)) => format!("finmcp login {} --url URL{force}", self.profile.selector_text()),
         };
         format!("if the address is wrong, run `{command}` with the right one")
     }

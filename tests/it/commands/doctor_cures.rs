@@ -104,6 +104,11 @@ fn books(script: Script) -> (Sandbox, Vendor, FakeBrowser) {
     (sandbox, vendor, browser)
 }
 
+/// A server that needs no sign-in and says nothing of itself, so that it can have any address.
+fn open_server() -> Vendor {
+    Vendor::start(Script { publishes_metadata: false, ..Script::default() })
+}
+
 fn config(sandbox: &Sandbox) -> PathBuf {
     sandbox.home().join("finmcp/config.toml")
 }
@@ -228,11 +233,7 @@ fn c4_cure_an_entry_that_would_need_a_passphrase() {
 fn c4_an_entry_is_not_to_blame_for_the_store() {
     let (mut sandbox, _vendor, _browser) = books(Script::people());
     let original = key_file(&sandbox);
-    cursor(
-        &sandbox,
-        FINMCP,
-        &needed(&sandbox, &["FINMCP_CONFIG_DIR", "FINMCP_STORE", "FINMCP_STORE_KEY_FILE"]),
-    );
+    cursor(&sandbox, FINMCP, &needed(&sandbox, &["FINMCP_CONFIG_DIR", "FINMCP_STORE", "FINMCP_STORE_KEY_FILE"]));
     for arguments in [&["books"][..], &[]] {
         sandbox.set("FINMCP_STORE_KEY_FILE", sandbox.home().join("nothing"));
         diagnose(&sandbox, arguments, "store", &["nothing does not exist"]);
@@ -294,7 +295,7 @@ fn c4_cure_a_clock_that_is_a_day_off() {
         sandbox.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         sandbox.set("FAKETIME", if is_bound { "-1d" } else { "+1d" });
         let side = if is_bound { "behind" } else { "ahead of" };
-        let wrong = format!("this machine's clock is 1 day {side} the server's");
+        let wrong = format!("this machine's clock is 24 h {side} the server's");
         let said = diagnose(&sandbox, &["books"], "clock", &[&wrong]);
         said.advises("set this machine's clock");
         for name in ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"] {
@@ -320,7 +321,10 @@ fn c4_cure_a_network_with_a_sign_in_page() {
     let page = Reply::new(200).body("text/html", "<html>Welcome to the hotel");
     let redirect = Reply::new(302).header("location", "http://portal.example/login");
     for (answer, what) in [(page, "returned a web page"), (redirect, "redirects to http://portal.example/login")] {
-        vendor.fault(On::Path("/mcp"), Effect::Answer(answer));
+        // It answers whatever is asked.
+        for _ in 0..20 {
+            vendor.fault(On::Path("/mcp"), Effect::Answer(answer.clone()));
+        }
         let said = diagnose(&sandbox, &["books"], "endpoint", &[what]);
         said.advises("open any page in a browser, sign in to the network and try again");
         vendor.heal();
@@ -330,7 +334,7 @@ fn c4_cure_a_network_with_a_sign_in_page() {
 
 #[test]
 fn c4_cure_a_proxy_that_wants_a_password() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let (mut sandbox, vendor) = (Sandbox::new(), open_server());
     let internet = Internet::join(&mut sandbox);
     internet.host("mcp.example", &vendor, Identity::Good);
     internet.require_password("ada:s3cret-0123456789");
@@ -346,7 +350,7 @@ fn c4_cure_a_proxy_that_wants_a_password() {
 
 #[test]
 fn c4_cure_a_proxy_that_is_not_there() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let (mut sandbox, vendor) = (Sandbox::new(), open_server());
     let internet = Internet::join(&mut sandbox);
     internet.host("mcp.example", &vendor, Identity::Good);
     let right = sandbox.environment().find(|(name, _)| *name == "HTTPS_PROXY").unwrap().1.clone();
@@ -361,7 +365,7 @@ fn c4_cure_a_proxy_that_is_not_there() {
 /// The authority of a company: `ca_file` works everywhere, and `SSL_CERT_FILE` on Linux.
 #[test]
 fn c4_cure_a_private_certificate_authority() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let (mut sandbox, vendor) = (Sandbox::new(), open_server());
     let internet = Internet::join(&mut sandbox);
     internet.host("mcp.example", &vendor, Identity::Good);
     let settings = fs::read_to_string(config(&sandbox)).unwrap();
@@ -383,7 +387,7 @@ fn c4_cure_a_private_certificate_authority() {
 /// A certificate of another name is no question of trust: the address is wrong.
 #[test]
 fn c4_cure_a_certificate_for_another_name() {
-    let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(Script::default()));
+    let (mut sandbox, vendor) = (Sandbox::new(), open_server());
     let internet = Internet::join(&mut sandbox);
     internet.host("mcp.example", &vendor, Identity::OtherName);
     internet.host("other.example", &vendor, Identity::Good);
@@ -399,7 +403,7 @@ fn c4_a_black_hole_of_ipv6_is_passed_by() {
     use std::{net::TcpStream, time::Instant};
 
     let Some(library) = nss_wrapper() else { panic!("libnss-wrapper is missing; run this test by tests/run.sh") };
-    let vendor = Vendor::start(Script::default());
+    let vendor = open_server();
     // The queue of a listener that accepts nothing fills up, and what comes then is dropped.
     let address: std::net::SocketAddr = format!("[::1]:{}", vendor.port()).parse().unwrap();
     let hole = listen_briefly(address);
@@ -607,10 +611,6 @@ fn c4_cure_a_lock_that_is_held() {
 fn c6_doctor_names_the_person_and_the_profile() {
     for (claims, named) in [
         (json!({"email": "ada@example.com", "exp": "fresh"}), "as ada@example.com (the server says), profile books"),
-        (
-            json!({"email": "ada@example.com", "org_name": "Acme \u{1b}[31mInc", "exp": "fresh"}),
-            "as ada@example.com of Acme [31mInc (the server says), profile books",
-        ),
         (Value::Null, "profile books, client client-1"),
     ] {
         let (sandbox, _vendor, _browser) = books(Script { id_token: claims, ..Script::people() });

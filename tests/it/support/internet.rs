@@ -63,7 +63,12 @@ impl Internet {
     /// Starts it, and has every later process of `sandbox` go there.
     pub fn join(sandbox: &mut Sandbox) -> Self {
         let (certificate, authority) = authority("the person's own");
-        let shared = Arc::new(Shared { authority, hosts: Mutex::default(), asked: Mutex::default(), password: Mutex::default() });
+        let shared = Arc::new(Shared {
+            authority,
+            hosts: Mutex::default(),
+            asked: Mutex::default(),
+            password: Mutex::default(),
+        });
         let served = Arc::clone(&shared);
         let background = Background::run(|listener| accept(listener, served));
         let proxy = format!("http://127.0.0.1:{}", background.port());
