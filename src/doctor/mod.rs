@@ -126,7 +126,7 @@ pub async fn examine(subject: &Subject<'_>, machine: &Machine, findings: &mut Fi
     let found = credential.as_ref().map(Option::as_ref).map_err(|cause| *cause);
     sign_in::examine_registration(subject, found, origin, findings);
     browser::examine(subject, machine, findings);
-    // Without the server, a token helps nobody, and its renewal can wait.
+    // Without the server, a token is useless, and its renewal can wait.
     let wanted = probe.and(found);
     let ahead = answered.as_ref().ok().and_then(Answered::wrong_by);
     let token = token::examine(subject, wanted, ahead, findings).await;

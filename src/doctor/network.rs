@@ -259,5 +259,5 @@ const SET_CLOCK: &str = "set this machine's clock, or turn on automatic time";
 /// The hint for a proxy that does not work.
 const CHECK_PROXY: &str = "check HTTPS_PROXY and NO_PROXY, or the system's proxy settings";
 
-/// The hint for a network with a sign-in page of its own.
+/// The hint for a network that has a sign-in page.
 const PORTAL: &str = "in a hotel, train or airport: open any page in a browser, sign in to the network and try again";

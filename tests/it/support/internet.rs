@@ -96,7 +96,7 @@ impl Internet {
         self.shared.hosts.lock().unwrap().insert(name.to_owned(), host);
     }
 
-    /// From now on the proxy lets nobody through without this user name and password, with a colon between them.
+    /// From now on the proxy opens no tunnel without this user name and password, with a colon between them.
     pub fn require_password(&self, password: &'static str) {
         *self.shared.password.lock().unwrap() = Some(password);
     }
