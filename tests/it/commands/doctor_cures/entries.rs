@@ -39,7 +39,9 @@ fn an_entry_is_not_to_blame_for_the_store() {
     cursor(&sandbox, FINMCP, &needed(&sandbox, &["FINMCP_CONFIG_DIR", "FINMCP_STORE", "FINMCP_STORE_KEY_FILE"]));
     for arguments in [&["books"][..], &[]] {
         sandbox.set("FINMCP_STORE_KEY_FILE", sandbox.home().join("nothing"));
-        diagnose(&sandbox, arguments, "store", &["nothing does not exist"]);
+        let said = diagnose(&sandbox, arguments, "store", &["nothing does not exist"]);
+        let client = steps(&said.report).find(|step| step["step"] == "client").unwrap();
+        assert_eq!(client["result"], "skipped", "{:#}", said.report);
         sandbox.set("FINMCP_STORE_KEY_FILE", &original);
         expect_green(&sandbox, arguments);
     }

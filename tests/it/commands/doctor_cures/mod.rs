@@ -2,6 +2,7 @@
 //! advised step where no command can help, it finds nothing wrong.
 
 mod entries;
+mod machine;
 mod network;
 mod sign_ins;
 mod stores;

@@ -40,41 +40,6 @@ fn cure_a_client_secret_that_the_vendor_has_replaced() {
     expect_green(&sandbox, &["--env", "sandbox"]);
 }
 
-/// What the server refuses is signed with this machine's time: the clock alone is to blame.
-#[test]
-fn cure_a_clock_that_is_a_day_off() {
-    let Some(library) = faketime() else { panic!("libfaketime is missing; run this test by tests/run.sh") };
-    // A token that only this machine takes for expired, and proofs that the server takes for old.
-    for script in [
-        Script { refresh_tokens: false, ..Script::people() },
-        Script { dpop: Some(Dpop::Challenged), refresh_tokens: false, ..Script::people() },
-    ] {
-        let is_bound = script.dpop.is_some();
-        let (mut sandbox, _vendor, _browser) = books(script);
-        sandbox.set("LD_PRELOAD", &library);
-        sandbox.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        sandbox.set("FAKETIME", if is_bound { "-1d" } else { "+1d" });
-        let side = if is_bound { "behind" } else { "ahead of" };
-        let wrong = format!("h {side} the server's");
-        let said = diagnose(&sandbox, &["books"], "clock", &[&wrong]);
-        said.advises("set this machine's clock");
-        for name in ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"] {
-            sandbox.unset(name);
-        }
-        if is_bound {
-            // The refused proof has ended the sign-in, as the report says.
-            carry_out(&sandbox, &said.command("finmcp login"));
-        }
-        expect_green(&sandbox, &["books"]);
-    }
-}
-
-/// Where `tests/run.sh` installs it.
-fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.exists())
-}
-
 #[test]
 fn cure_settings_that_cannot_be_read() {
     let (sandbox, _vendor, _browser) = books(Script::people());
