@@ -10,7 +10,7 @@ use crate::{
         store::StoreError,
     },
     disk::lock::LockError,
-    http::HttpError,
+    http::{CertificateProblem, HttpError},
     oauth::{
         confirmation::ForeignBinding,
         error::{OAuthError, TokenError},
@@ -47,6 +47,9 @@ const FIX_CONNECTION_UNSENT: &str =
     "check the address, your connection, VPN and proxy, then try again (nothing was sent)";
 const TRUST_CERTIFICATE: &str = "if you trust this certificate, or if your network has its own certificate authority, \
                                  set `ca_file` in config.toml to the certificate's file (nothing was sent)";
+const FIX_NAME: &str = "check the address: the certificate names another server (nothing was sent)";
+const FIX_EXPIRED: &str =
+    "check this machine's clock; if it is right, contact the server's operator (nothing was sent)";
 const FIX_TLS: &str =
     "check the certificates that this machine trusts, and `ca_file` in config.toml (nothing was sent)";
 const ASK_MEANING: &str = "ask the server's operator what this error means";
@@ -202,7 +205,15 @@ impl From<&HttpError> for Advice {
     fn from(error: &HttpError) -> Self {
         match error {
             HttpError::OutOfReach { zone: Zone::Private, .. } => Self::new(ErrorKind::Untrusted, ALLOW_PRIVATE),
-            HttpError::Certificate { .. } => Self::new(ErrorKind::Untrusted, TRUST_CERTIFICATE),
+            HttpError::Certificate { problem, .. } => Self::new(
+                ErrorKind::Untrusted,
+                match problem {
+                    CertificateProblem::UnknownIssuer | CertificateProblem::NotForServer => TRUST_CERTIFICATE,
+                    CertificateProblem::OtherName => FIX_NAME,
+                    CertificateProblem::Expired | CertificateProblem::NotValidYet => FIX_EXPIRED,
+                    CertificateProblem::Revoked | CertificateProblem::Invalid => CONTACT_UNSENT,
+                },
+            ),
             HttpError::CertificateRequired { .. } => Self::new(ErrorKind::Usage, PASS_CERTIFICATE),
             HttpError::Redirected { .. } => Self::new(ErrorKind::Untrusted, MOVED),
             HttpError::OutOfReach { .. } | HttpError::OldTls { .. } => Self::new(ErrorKind::Untrusted, CONTACT_UNSENT),
@@ -289,12 +300,15 @@ impl From<&StoreError> for Advice {
             }
             StoreError::Locked => "unlock your keychain, for example by logging in to the desktop, and try again",
             StoreError::TimedOut(_) => "your keychain may be waiting for its password: unlock it and try again",
+            StoreError::NoKeyFile(_) => {
+                "set FINMCP_STORE_KEY_FILE to the key file that you signed in with, or restore it from a backup"
+            }
             StoreError::AnotherKey(_) => {
                 "use the original key file or passphrase, or delete that folder and sign in again"
             }
             StoreError::NeedsPassphrase => {
-                "set FINMCP_STORE_KEY_FILE to a file of at least 32 secret bytes, set FINMCP_STORE_PASSPHRASE, or run \
-                 `finmcp login` in a terminal to enter the passphrase"
+                "set FINMCP_STORE_PASSPHRASE to the passphrase; in a terminal, `finmcp login`, `finmcp status` and \
+                 `finmcp doctor` ask for it"
             }
             StoreError::Corrupt(_) => "run `finmcp login` for this server again to replace the entry",
             StoreError::Newer(_) => "update finmcp on this machine (the entry was not changed)",

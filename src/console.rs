@@ -35,6 +35,15 @@ pub enum Voice {
     Quiet,
 }
 
+/// How a word of a report is coloured.
+#[derive(Debug, Clone, Copy)]
+pub enum Tone {
+    Good,
+    Doubtful,
+    Bad,
+    Faint,
+}
+
 impl Console {
     /// A console with these settings.
     pub fn new(color: Color, voice: Voice) -> Self {
@@ -150,15 +159,15 @@ impl Console {
         text
     }
 
-    /// `verdict` in its colour, if stdout is a terminal.
-    pub fn verdict(&self, verdict: &str) -> String {
-        let style = match verdict {
-            "ok" => "32",
-            "warning" => "33",
-            "failed" => "1;31",
-            _ => "2",
+    /// `word` in its colour, if stdout is a terminal.
+    pub fn toned(&self, word: &str, tone: Tone) -> String {
+        let style = match tone {
+            Tone::Good => "32",
+            Tone::Doubtful => "33",
+            Tone::Bad => "1;31",
+            Tone::Faint => "2",
         };
-        self.painted(verdict, style, io::stdout().is_terminal())
+        self.painted(word, style, io::stdout().is_terminal())
     }
 
     fn paint(&self, text: &str, style: &str) -> String {

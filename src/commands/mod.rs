@@ -73,6 +73,8 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
             ProfileCommand::Rename { .. } | ProfileCommand::Remove(_) => unlocked(settings.store.clone(), console)?,
             ProfileCommand::List { .. } | ProfileCommand::Default { .. } => settings.store.clone(),
         },
+        // It only looks: it chooses no passphrase for a new store.
+        Command::Doctor(_) if !settings.store.is_new() => unlocked(settings.store.clone(), console)?,
         Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };

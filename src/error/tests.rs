@@ -168,6 +168,7 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::Corrupt("its access token is damaged".to_owned()),
         StoreError::Newer(9),
         StoreError::Unsafe("other users have access to it; run `chmod 700 '/a'`".to_owned()),
+        StoreError::NoKeyFile("/home/me/finmcp.key".to_owned()),
         StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
         StoreError::NeedsPassphrase,
     ]
@@ -418,7 +419,7 @@ fn why_there_is_no_token() {
 #[test]
 fn storage_errors() {
     assert_words!(
-        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
+        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe NoKeyFile AnotherKey NeedsPassphrase },
         store_errors()
     );
     assert_words!(LockError { TimedOut Unsafe Failed }, lock_errors());

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -138,6 +141,12 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
 }
 
 impl TokenSet {
+    /// The claims of its tokens that are JWTs, the ID token first. Nothing verifies them: for display only.
+    pub fn claims<T: DeserializeOwned>(&self) -> Vec<T> {
+        let tokens = self.id_token.iter().chain([&self.access_token]);
+        tokens.filter_map(|token| jwt::claims(token.expose())).collect()
+    }
+
     /// The access token's audience if it is not `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned.
     /// `None` if the audience is `resource` or a parent path at its origin, or is missing.
     pub fn other_audience(&self, resource: &str) -> Option<String> {

@@ -10,6 +10,8 @@ pub mod config;
 pub mod demo;
 #[cfg(unix)]
 pub mod doctor;
+#[cfg(unix)]
+pub mod doctor_cures;
 pub mod help;
 #[cfg(unix)]
 pub mod import;
