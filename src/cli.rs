@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod doctor;
+pub mod logs;
 pub mod registration;
 pub mod server;
 pub mod setup;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// Print the log of finmcp as an AI client started it
+    #[command(after_help = logs::HELP)]
+    Logs(logs::Logs),
     /// Check that an audit log is as finmcp wrote it
     #[command(after_help = audit::HELP)]
     Audit(audit::Audit),

@@ -19,7 +19,7 @@ use crate::{
         questions::{self, Host},
         tools::no_such_tool,
     },
-    console::{Console, progress::Progress},
+    console::Console,
     disk::replace::Replacement,
     error::{Error, ErrorKind},
     mcp::{
@@ -124,26 +124,17 @@ async fn call(
     params.set("name", object::text(name));
     params.set("arguments", arguments);
     params.set("_meta", format!(r#"{{"progressToken":"{PROGRESS_TOKEN}"}}"#));
-    let progress = host.console.progress();
-    let result = conversation(host, connection, &params.to_string(), &progress).await;
-    progress.hide();
-    result
+    conversation(host, connection, &params.to_string()).await
 }
 
-async fn conversation(
-    host: Host<'_>,
-    connection: &mut Connection,
-    params: &str,
-    progress: &Progress,
-) -> Result<Message, Error> {
+async fn conversation(host: Host<'_>, connection: &mut Connection, params: &str) -> Result<Message, Error> {
     let title = connection.title.clone();
     let id = connection.client.ask("tools/call", params).await.map_err(|error| connection.error(error))?;
     loop {
         match connection.client.next_message(&id).await {
             Ok(Incoming::Result(result)) => return Ok(result),
-            Ok(Incoming::Notification(notice)) => report(&notice, progress),
+            Ok(Incoming::Notification(notice)) => report(&notice, host.console),
             Ok(Incoming::Request(question)) => {
-                progress.hide();
                 let said = match questions::answer(host, &title, &question).await? {
                     Some(answer) => connection.client.answer(&question, &answer).await,
                     None => connection.client.decline(&question).await,
@@ -156,7 +147,7 @@ async fn conversation(
 }
 
 /// Shows a progress notification; ignores the others.
-fn report(notice: &Message, progress: &Progress) {
+fn report(notice: &Message, console: Console) {
     #[derive(Deserialize)]
     struct Report {
         progress: f64,
@@ -167,7 +158,7 @@ fn report(notice: &Message, progress: &Progress) {
     if notice.method() == Some("notifications/progress")
         && let Some(report) = notice.parameters::<Report>()
     {
-        progress.show(report.progress, report.total, &report.message);
+        console.progress(report.progress, report.total, &report.message);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
+pub mod logs;
 pub mod man;
 pub mod presets;
 pub mod questions;
@@ -59,7 +60,12 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
-    console::start_log(settings.log_level()?);
+    let _waiting = waits_for(&command).and_then(|text| console.waiting(text));
+    let log = match &command {
+        Command::Serve(arguments) => Some(serve::log(&settings, arguments)),
+        _ => None,
+    };
+    console::start_log(settings.log_level()?, log.clone());
     let store = match &command {
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
@@ -72,6 +78,9 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let outcome = run_until_interrupted(&settings, &credentials, console, command).await;
+        if let Some(log) = log {
+            serve::log_end(&log, &outcome);
+        }
         tokio::select! {
             () = credentials.settle() => {}
             // A second Ctrl-C exits without waiting.
@@ -82,6 +91,24 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
     // A hung keychain or a read from the terminal can block a thread forever: do not wait for those.
     runtime.shutdown_background();
     outcome
+}
+
+/// What the command waits for, if that can take long.
+fn waits_for(command: &Command) -> Option<&'static str> {
+    Some(match command {
+        Command::Login(_) => "Contacting the server",
+        Command::Token(_) => "Getting the token",
+        Command::Status(_) => "Reading the credential store",
+        Command::Doctor(_) => "Checking",
+        Command::Logout(_) => "Signing out",
+        Command::Setup(_) => "Reading the clients' configurations",
+        Command::Tools(_) | Command::Call(_) => "Connecting to the server",
+        Command::Audit(_) => "Checking the log",
+        // They wait for others, or print what they do.
+        Command::Serve(_) | Command::Logs(_) | Command::Completions { .. } | Command::Man(_) => return None,
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => return None,
+    })
 }
 
 /// `store` with its passphrase, if it needs one and finmcp can ask in a terminal. Otherwise using the store fails and
@@ -137,6 +164,7 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Logs(arguments) => logs::run(settings, console, arguments).await,
         Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(settings, credentials, console, arguments).await,

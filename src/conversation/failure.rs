@@ -243,6 +243,24 @@ impl Failure {
         }
     }
 
+    /// Logs the failure. Without the server's reason, which may repeat what the client sent.
+    pub fn log(&self, method: Option<&str>) {
+        let method = quoted(method.unwrap_or("a notification"));
+        match self {
+            Self::Status { status, .. } => {
+                tracing::info!("{method} failed: the server responded with HTTP {}", status.as_u16());
+            }
+            Self::Redirected { status, .. } => {
+                tracing::info!("{method} failed: the server redirects elsewhere (HTTP {})", status.as_u16());
+            }
+            Self::Http(error) => match error.why_unreachable() {
+                Some(why) => tracing::info!("{method} failed: {error}: {why}"),
+                None => tracing::info!("{method} failed: {error}"),
+            },
+            failure => tracing::info!("{method} failed: {failure}"),
+        }
+    }
+
     /// How long the server asks to wait, in its own number (RFC 9110 section 10.2.3).
     pub fn asked_wait(&self) -> Option<Duration> {
         match self {

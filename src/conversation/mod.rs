@@ -124,9 +124,18 @@ impl Conversation {
             Event::Closed => self.close(),
             Event::Network(event) => self.handle_in_session(event),
             Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
-            Event::SignInOffered(invitation) => self.signal(&Signal::SignInOffered(invitation)),
-            Event::SignedIn => self.signal(&Signal::SignedIn),
-            Event::SignInFailed(reason) => self.signal(&Signal::SignInFailed(reason)),
+            Event::SignInOffered(invitation) => {
+                tracing::info!("the sign-in page is ready");
+                self.signal(&Signal::SignInOffered(invitation));
+            }
+            Event::SignedIn => {
+                tracing::info!("signed in");
+                self.signal(&Signal::SignedIn);
+            }
+            Event::SignInFailed(reason) => {
+                tracing::info!("the sign-in failed: {reason}");
+                self.signal(&Signal::SignInFailed(reason));
+            }
             Event::Stopping => {
                 self.close();
                 self.handle_in_session(session::Event::Stopping);
@@ -151,6 +160,7 @@ impl Conversation {
 
     fn close(&mut self) {
         if std::mem::replace(&mut self.client_input, ClientInput::Closed) == ClientInput::Open {
+            tracing::info!("the client closed its side, or finmcp is to stop");
             self.signal(&Signal::Closed);
             self.handle_in_session(session::Event::Closed);
         }
@@ -191,6 +201,7 @@ impl Conversation {
             let Some(passed) = passed else { return };
             refusal = passed;
         }
+        refusal.failure.log(refusal.message.method());
         self.actions.extend(self.known.labels.refused(&refusal).map(Action::Write));
     }
 
