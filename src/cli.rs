@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod doctor;
 pub mod logs;
+pub mod prompts;
 pub mod registration;
+pub mod resources;
 pub mod server;
 pub mod setup;
 pub mod tools;
@@ -93,6 +95,18 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// List a server's prompts and their arguments
+    #[command(after_help = prompts::LIST_HELP)]
+    Prompts(prompts::Prompts),
+    /// Print a prompt
+    #[command(after_help = prompts::GET_HELP)]
+    Prompt(prompts::Prompt),
+    /// List a server's resources
+    #[command(after_help = resources::LIST_HELP)]
+    Resources(resources::Resources),
+    /// Print or save a resource
+    #[command(after_help = resources::READ_HELP)]
+    Resource(resources::Resource),
     /// Print the log of finmcp as an AI client started it
     #[command(after_help = logs::HELP)]
     Logs(logs::Logs),

@@ -6,13 +6,17 @@ pub mod completions;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
+pub mod exchange;
 pub mod import;
 pub mod login;
 pub mod logout;
 pub mod logs;
 pub mod man;
+pub mod place;
 pub mod presets;
+pub mod prompts;
 pub mod questions;
+pub mod resources;
 pub mod serve;
 pub mod setup;
 pub mod status;
@@ -102,7 +106,12 @@ fn waits_for(command: &Command) -> Option<&'static str> {
         Command::Doctor(_) => "Checking",
         Command::Logout(_) => "Signing out",
         Command::Setup(_) => "Reading the clients' configurations",
-        Command::Tools(_) | Command::Call(_) => "Connecting to the server",
+        Command::Tools(_)
+        | Command::Call(_)
+        | Command::Prompts(_)
+        | Command::Prompt(_)
+        | Command::Resources(_)
+        | Command::Resource(_) => "Connecting to the server",
         Command::Audit(_) => "Checking the log",
         // They wait for others, or print what they do.
         Command::Serve(_) | Command::Logs(_) | Command::Completions { .. } | Command::Man(_) => return None,
@@ -136,7 +145,13 @@ async fn run_until_interrupted(
 ) -> Result<(), Error> {
     let handles_signals = match &command {
         // These handle signals themselves: a session ends cleanly, and simulated servers run until Ctrl-C.
-        Command::Serve(_) | Command::Call(_) | Command::Tools(_) => true,
+        Command::Serve(_)
+        | Command::Call(_)
+        | Command::Tools(_)
+        | Command::Prompts(_)
+        | Command::Prompt(_)
+        | Command::Resources(_)
+        | Command::Resource(_) => true,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => arguments.keep,
         _ => false,
@@ -164,6 +179,10 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Prompts(arguments) => prompts::list(settings, credentials, console, arguments).await,
+        Command::Prompt(arguments) => prompts::get(settings, credentials, console, arguments).await,
+        Command::Resources(arguments) => resources::list(settings, credentials, console, arguments).await,
+        Command::Resource(arguments) => resources::read(settings, credentials, console, arguments).await,
         Command::Logs(arguments) => logs::run(settings, console, arguments).await,
         Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]

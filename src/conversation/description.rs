@@ -169,7 +169,7 @@ impl Description {
             Era::Modern => members.get("_meta").and_then(|meta| object::found(meta, &[meta::SERVER])),
         };
         let (era, server) = (self.era.revisions(), introduction::name_and_version(server.as_deref().unwrap_or_default()));
-        tracing::info!("server: {server}, {era}, {:?}", self.transport);
+        tracing::info!("server: {server}, {era}, over {}", self.transport.name());
     }
 
     /// The revisions that a modern server supports, latest last.

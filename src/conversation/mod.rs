@@ -121,7 +121,10 @@ impl Conversation {
         match event {
             Event::Received(message) => self.received(message.recorded()),
             Event::Malformed(malformed) => self.actions.push(Action::Write(reply::malformed(malformed))),
-            Event::Closed => self.close(),
+            Event::Closed => {
+                tracing::info!("the client has closed its side");
+                self.close();
+            }
             Event::Network(event) => self.handle_in_session(event),
             Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
             Event::SignInOffered(invitation) => {
@@ -137,6 +140,7 @@ impl Conversation {
                 self.signal(&Signal::SignInFailed(reason));
             }
             Event::Stopping => {
+                tracing::info!("stopping");
                 self.close();
                 self.handle_in_session(session::Event::Stopping);
                 self.run_session_actions();
@@ -160,7 +164,6 @@ impl Conversation {
 
     fn close(&mut self) {
         if std::mem::replace(&mut self.client_input, ClientInput::Closed) == ClientInput::Open {
-            tracing::info!("the client closed its side, or finmcp is to stop");
             self.signal(&Signal::Closed);
             self.handle_in_session(session::Event::Closed);
         }
