@@ -222,7 +222,8 @@ impl Client {
                 answer => answer?,
             };
             let page: Object<'_> = answer.result().ok_or(ClientError::InvalidResponse(list.no_list))?;
-            let listed = page.get(list.member).and_then(|listed| serde_json::from_str::<Vec<Box<RawValue>>>(listed).ok());
+            let listed =
+                page.get(list.member).and_then(|listed| serde_json::from_str::<Vec<Box<RawValue>>>(listed).ok());
             items.extend(listed.ok_or(ClientError::InvalidResponse(list.no_list))?);
             let next = page.get("nextCursor").map(serde_json::from_str::<Option<String>>);
             let next = next.transpose().map_err(|_| ClientError::InvalidResponse(list.no_list))?;

@@ -77,7 +77,12 @@ pub async fn run(
         return relay::run(Ends { audit: server.audit(control, seal, on_failure)?, ..ends }).await;
     }
     let profile = settings.profiles.select(&selector)?;
-    tracing::info!("profile {} for {}, credentials in {}", profile.name, profile.server.host(), credentials.store.description());
+    tracing::info!(
+        "profile {} for {}, credentials in {}",
+        profile.name,
+        profile.server.host(),
+        credentials.store.description()
+    );
     let server = Relay { settings, credentials, profile: &profile };
     let tokens = server.tokens();
     let given = Given::read_without_stdin(arguments.registration, settings).await?;

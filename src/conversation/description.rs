@@ -168,7 +168,8 @@ impl Description {
             Era::Legacy => members.get("serverInfo").map(str::to_owned),
             Era::Modern => members.get("_meta").and_then(|meta| object::found(meta, &[meta::SERVER])),
         };
-        let (era, server) = (self.era.revisions(), introduction::name_and_version(server.as_deref().unwrap_or_default()));
+        let (era, server) =
+            (self.era.revisions(), introduction::name_and_version(server.as_deref().unwrap_or_default()));
         tracing::info!("server: {server}, {era}, over {}", self.transport.name());
     }
 

@@ -245,7 +245,9 @@ impl Negotiation {
 /// Logs who the client says it is.
 fn log_client(message: &Message) {
     let client = match message.method() {
-        Some("initialize") => message.parameters::<Object<'_>>().and_then(|all| all.get("clientInfo").map(str::to_owned)),
+        Some("initialize") => {
+            message.parameters::<Object<'_>>().and_then(|all| all.get("clientInfo").map(str::to_owned))
+        }
         _ => message.parameters::<Object<'_>>().and_then(|all| object::found(all.get("_meta")?, &[meta::CLIENT])),
     };
     let era = Era::of_message(message).revisions();

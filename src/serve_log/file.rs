@@ -55,7 +55,8 @@ mod tests {
         for number in 0..3 * LIMIT / 1024 {
             append(&folder, "books", &format!("{number:07}{}", &line[7..])).unwrap();
         }
-        let sizes = [current(&folder, "books"), earlier(&folder, "books")].map(|path| fs::metadata(path).unwrap().len());
+        let sizes =
+            [current(&folder, "books"), earlier(&folder, "books")].map(|path| fs::metadata(path).unwrap().len());
         assert!(sizes.iter().all(|size| *size <= LIMIT + 1024), "{sizes:?}");
         assert!(fs::read_to_string(current(&folder, "books")).unwrap().starts_with("0001024"));
         let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn several_messages_stand_below_their_roles() {
-        let message = |role: &str, text: &str| format!(r#"{{"role":"{role}","content":{{"type":"text","text":"{text}"}}}}"#);
+        let message =
+            |role: &str, text: &str| format!(r#"{{"role":"{role}","content":{{"type":"text","text":"{text}"}}}}"#);
         let one = format!(r#"{{"messages":[{}]}}"#, message("user", "hello"));
         assert_eq!(text(&one, Layout::AsSent).unwrap(), "hello\n");
         let two = format!(r#"{{"messages":[{},{}]}}"#, message("user", "a"), message("assistant", "b"));

@@ -183,13 +183,18 @@ mod tests {
     /// t113: a spreadsheet must not run what a customer wrote into an invoice.
     #[test]
     fn t113_text_is_no_formula_and_numbers_stay_numbers() {
-        for formula in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1", "-", "+1 555 123", "--1x"] {
+        for formula in
+            ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1", "-", "+1 555 123", "--1x"]
+        {
             let records = format!(r#"[{{"v":{}}}]"#, serde_json::to_string(formula).unwrap());
             assert!(structured(&records).unwrap().contains(&format!("'{formula}")), "{formula}");
         }
         assert_eq!(structured(r#"[{"=HYPERLINK()":1}]"#).unwrap(), "'=HYPERLINK()\r\n1\r\n");
         for number in ["-1.10", "+3", "-1,234.50", "-5%", "-1.5e-7", "-.5"] {
-            assert_eq!(structured(&format!(r#"[{{"v":"{number}"}}]"#)).unwrap().replace('"', ""), format!("v\r\n{number}\r\n"));
+            assert_eq!(
+                structured(&format!(r#"[{{"v":"{number}"}}]"#)).unwrap().replace('"', ""),
+                format!("v\r\n{number}\r\n")
+            );
         }
         assert_eq!(structured(r#"[{"v":-1.10}]"#).unwrap(), "v\r\n-1.10\r\n");
     }

@@ -12,9 +12,13 @@ pub mod doctor;
 pub mod import;
 pub mod login;
 pub mod logout;
+#[cfg(unix)]
+pub mod logs;
 pub mod native;
 pub mod plaintext_keys;
 pub mod presets;
+#[cfg(unix)]
+pub mod records;
 #[cfg(unix)]
 pub mod redirect_uri;
 #[cfg(unix)]
@@ -24,5 +28,7 @@ pub mod setup;
 #[cfg(unix)]
 pub mod status;
 pub mod token;
+#[cfg(unix)]
+pub mod waiting;
 #[cfg(unix)]
 pub mod words;
