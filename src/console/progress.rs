@@ -35,17 +35,30 @@ pub struct Waiting {
 
 struct Line {
     bar: ProgressBar,
+    /// What finmcp waits for. The bar draws itself when it is told.
+    text: String,
     /// When finmcp began to wait; none while the user's answer is waited for.
     since: Option<Instant>,
     is_drawn: bool,
 }
 
 impl Line {
+    fn new(bar: ProgressBar) -> Self {
+        Self { bar, text: String::new(), since: None, is_drawn: false }
+    }
+
     fn tick(&mut self) {
-        if self.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
-            self.is_drawn = true;
+        if self.is_drawn {
             self.bar.tick();
+        } else if self.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            self.draw();
         }
+    }
+
+    fn draw(&mut self) {
+        self.is_drawn = true;
+        self.style("{spinner} {elapsed} {wide_msg}");
+        self.bar.set_message(self.text.clone());
     }
 
     fn style(&self, template: &str) {
@@ -55,9 +68,11 @@ impl Line {
     }
 
     fn wait(&mut self, text: &str) {
-        self.style("{spinner} {elapsed} {wide_msg}");
-        self.bar.set_message(quoted(text));
+        self.text = quoted(text);
         self.since.get_or_insert_with(Instant::now);
+        if self.is_drawn {
+            self.draw();
+        }
     }
 
     fn remove(&mut self) {
@@ -77,8 +92,7 @@ pub(super) fn start(text: &str) -> Option<Waiting> {
     if !terminal() {
         return None;
     }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let mut new = Line { bar, since: None, is_drawn: false };
+    let mut new = Line::new(ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
     new.wait(text);
     *line() = Some(new);
     let (ticker, end) = sync_channel(0);
@@ -105,6 +119,7 @@ pub(super) fn wait(text: &str) {
 /// Shows the server's progress, `done` of `total` if it knows that, and its message (MCP 2025-11-25 progress).
 pub(super) fn report(done: f64, total: Option<f64>, message: &str) {
     for line in line().iter_mut() {
+        line.is_drawn = true;
         match total {
             Some(total) if total > 0.0 => {
                 line.bar.set_length(STEPS);
@@ -116,8 +131,6 @@ pub(super) fn report(done: f64, total: Option<f64>, message: &str) {
             _ => line.style("{spinner} {elapsed} {wide_msg}"),
         }
         line.bar.set_message(quoted(message));
-        line.is_drawn = true;
-        line.bar.tick();
     }
 }
 
@@ -154,5 +167,25 @@ impl Drop for Waiting {
         if let Some(mut line) = line().take() {
             line.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c10_the_line_appears_after_a_second() {
+        let mut line = Line::new(ProgressBar::hidden());
+        line.wait("Waiting for Asset");
+        line.tick();
+        assert_eq!((line.is_drawn, line.bar.message()), (false, String::new()));
+        line.since = Instant::now().checked_sub(PATIENCE);
+        line.tick();
+        assert_eq!((line.is_drawn, line.bar.message()), (true, "Waiting for Asset".to_owned()));
+        line.wait("Signing out");
+        assert_eq!(line.bar.message(), "Signing out");
+        line.remove();
+        assert!(!line.is_drawn);
     }
 }

@@ -243,21 +243,20 @@ impl Failure {
         }
     }
 
-    /// Logs the failure. Without the server's reason, which may repeat what the client sent.
-    pub fn log(&self, method: Option<&str>) {
-        let method = quoted(method.unwrap_or("a notification"));
+    /// Logs that `what` is due to this failure. Without the server's reason, which may repeat what the client sent.
+    pub fn log(&self, what: &str) {
         match self {
             Self::Status { status, .. } => {
-                tracing::info!("{method} failed: the server responded with HTTP {}", status.as_u16());
+                tracing::info!("{what}: the server responded with HTTP {}", status.as_u16());
             }
             Self::Redirected { status, .. } => {
-                tracing::info!("{method} failed: the server redirects elsewhere (HTTP {})", status.as_u16());
+                tracing::info!("{what}: the server redirects elsewhere (HTTP {})", status.as_u16());
             }
             Self::Http(error) => match error.why_unreachable() {
-                Some(why) => tracing::info!("{method} failed: {error}: {why}"),
-                None => tracing::info!("{method} failed: {error}"),
+                Some(why) => tracing::info!("{what}: {error}: {why}"),
+                None => tracing::info!("{what}: {error}"),
             },
-            failure => tracing::info!("{method} failed: {failure}"),
+            failure => tracing::info!("{what}: {failure}"),
         }
     }
 

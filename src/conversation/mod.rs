@@ -60,6 +60,7 @@ use crate::{
         meta::SUBSCRIPTION_ID,
         revision::Era,
     },
+    printable::quoted,
 };
 
 /// The conversation between one client and one server.
@@ -204,7 +205,7 @@ impl Conversation {
             let Some(passed) = passed else { return };
             refusal = passed;
         }
-        refusal.failure.log(refusal.message.method());
+        refusal.failure.log(&format!("{} failed", quoted(refusal.message.method().unwrap_or("a notification"))));
         self.actions.extend(self.known.labels.refused(&refusal).map(Action::Write));
     }
 

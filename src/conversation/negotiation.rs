@@ -154,7 +154,7 @@ impl Negotiation {
             }
             ProbeResult::Next(probe) => self.send_probe(probe, known, out),
             ProbeResult::OutOfReach(refusal) => {
-                refusal.failure.log(Some("connecting"));
+                refusal.failure.log("connecting failed");
                 self.respond_for_server(known, out);
                 let held = self.probing().map(Probing::take_requests).unwrap_or_default();
                 for message in held {
@@ -174,7 +174,7 @@ impl Negotiation {
 
     /// The server speaks neither era.
     fn rejected(&mut self, answer: Option<Message>, failure: &Arc<Failure>, out: &mut Vec<Step>) {
-        failure.log(Some("connecting"));
+        failure.log("connecting failed");
         self.switch_to(Transport::default(), out);
         let Some(probing) = self.probing() else { return };
         let mut refused = probing.take_requests();
@@ -231,6 +231,7 @@ impl Negotiation {
 
     /// The server has taken longer than a client should wait.
     fn respond_for_slow_server(&mut self, known: &mut Known, out: &mut Vec<Step>) {
+        tracing::info!("no answer from the server yet: answering in its place");
         self.respond_for_server(known, out);
         let Some(probing) = self.probing() else { return };
         for list in probing.take_lists() {

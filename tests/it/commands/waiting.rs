@@ -25,7 +25,7 @@ fn start(sandbox: &Sandbox, arguments: &[&str]) -> (Terminal, Child) {
 /// What is left on the screen after all that was `shown`: carriage returns, line feeds and erased lines are carried out.
 fn screen(shown: &str) -> Vec<String> {
     let (mut lines, mut row, mut column) = (vec![Vec::new()], 0, 0);
-    let mut characters = shown.chars().peekable();
+    let mut characters = shown.chars();
     while let Some(character) = characters.next() {
         match character {
             '\r' => column = 0,
@@ -36,15 +36,24 @@ fn screen(shown: &str) -> Vec<String> {
                 }
             }
             '\u{1b}' => {
-                let sequence: String = characters.by_ref().take_while(|next| !next.is_ascii_alphabetic()).collect();
-                // The final letter is gone with the loop above; what finmcp erases is whole lines.
-                if sequence == "[2" || sequence == "[" {
-                    lines[row].truncate(if sequence == "[2" { 0 } else { column });
+                let mut sequence = String::new();
+                while let Some(next) = characters.next() {
+                    sequence.push(next);
+                    if next.is_ascii_alphabetic() {
+                        break;
+                    }
+                }
+                match &*sequence {
+                    "[2K" => lines[row].clear(),
+                    "[K" => lines[row].truncate(column),
+                    "[1A" => row -= 1,
+                    _ => {}
                 }
             }
             character => {
-                lines[row].resize(lines[row].len().max(column + 1), ' ');
-                lines[row][column] = character;
+                let line: &mut Vec<char> = &mut lines[row];
+                line.resize(line.len().max(column + 1), ' ');
+                line[column] = character;
                 column += 1;
             }
         }
