@@ -255,6 +255,6 @@ pub fn start_log(level: Level, file: Option<Writer>) {
         })
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_ansi(false).with_filter(ours(level));
-    let file = file.map(|file| file.layer().with_filter(ours(Level::INFO)));
+    let file = file.map(|file| file.with_filter(ours(Level::INFO)));
     tracing_subscriber::registry().with(lines).with(file).init();
 }

@@ -36,11 +36,13 @@ pub async fn run(settings: &Settings, console: Console, arguments: cli::logs::Lo
     }
     let first = lines.len().saturating_sub(arguments.lines);
     print(console, wanted.as_deref(), &lines[first..])?;
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(PAUSE).await;
         print(console, wanted.as_deref(), &logs.read(&find()?).map_err(unreadable)?)?;
     }
-    Ok(())
 }
 
 /// The profile whose log to print; none for all. A profile that is no longer saved may still have a log.
@@ -66,7 +68,10 @@ fn print(console: Console, wanted: Option<&str>, lines: &[Line]) -> Result<(), E
         text.push_str(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "));
         text.push('\n');
     }
-    Ok(if text.is_empty() { () } else { console.server_data(&text)? })
+    if text.is_empty() {
+        return Ok(());
+    }
+    Ok(console.server_data(&text)?)
 }
 
 fn no_log(folder: &Path, wanted: Option<&str>) -> Error {

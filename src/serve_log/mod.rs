@@ -4,8 +4,8 @@
 //! Two files a profile, of at most [`LIMIT`] bytes each: `PROFILE.log` and, before it, `PROFILE.log.1`. All processes of
 //! a profile share them.
 
+mod event;
 mod file;
-mod layer;
 pub mod reader;
 pub mod writer;
 

@@ -8,11 +8,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tracing::Level;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
 
 use crate::{
+    credential::clock::{Clock, SystemClock},
     printable::printable,
-    serve_log::{file, layer::Lines},
+    serve_log::{event, file},
 };
 
 /// How many lines may wait for the disk. Further ones are lost.
@@ -29,7 +31,7 @@ const LAST_LINES_LIMIT: Duration = Duration::from_millis(200);
 pub struct Writer(SyncSender<Entry>);
 
 #[derive(Debug)]
-pub(super) enum Entry {
+enum Entry {
     Line {
         time: Timestamp,
         level: Level,
@@ -49,11 +51,6 @@ impl Writer {
         Self(sender)
     }
 
-    /// The layer that passes the events of this process on to the log.
-    pub fn layer(self) -> Lines {
-        Lines::new(self)
-    }
-
     /// Waits until the lines so far are written, but not for long.
     pub fn finish(&self) {
         let (done, written) = sync_channel(1);
@@ -61,10 +58,13 @@ impl Writer {
             let _ = written.recv_timeout(LAST_LINES_LIMIT);
         }
     }
+}
 
-    /// Adds a line, unless too many wait.
-    pub(super) fn line(&self, time: Timestamp, level: Level, text: String) {
-        let _ = self.0.try_send(Entry::Line { time, level, text });
+/// Passes each event of this process on to the log, unless too many lines wait.
+impl<S: Subscriber> Layer<S> for Writer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (time, level) = (SystemClock.now(), *event.metadata().level());
+        let _ = self.0.try_send(Entry::Line { time, level, text: event::text(event) });
     }
 }
 
