@@ -94,6 +94,7 @@ fn c10_what_waits_says_so_after_a_second_and_ctrl_c_leaves_a_clean_line() {
             child.try_wait().unwrap()
         });
         let code = code.code();
+        eventually("the last words", || terminal.shown().contains("error:").then_some(()));
         let shown = terminal.shown();
         assert_eq!(code, Some(130), "{arguments:?}: {shown:?}");
         let screen = screen(&shown);
