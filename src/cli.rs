@@ -3,8 +3,11 @@
 pub mod audit;
 pub mod config;
 pub mod doctor;
+pub mod logs;
 pub mod profile;
+pub mod prompts;
 pub mod registration;
+pub mod resources;
 pub mod server;
 pub mod setup;
 pub mod tools;
@@ -59,11 +62,13 @@ Start:
 
 In a terminal or a script:
   tools, call       List a server's tools; call one and print its result
+  prompts, prompt, resources, resource
+                    The same for prompts and resources
   token             Print a valid access token, and nothing else
 
 Keep it working:
   status            List your sign-ins and when they expire
-  doctor            Find out what is wrong, step by step
+  doctor, logs      Find out what is wrong; what serve did
   profile, config   Rename or remove a sign-in; edit the settings
   audit             Check that an audit log is as finmcp wrote it
   completions, man  Print a shell completion script or a manual page{after-help}";
@@ -145,6 +150,21 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// List a server's prompts and their arguments
+    #[command(after_help = prompts::LIST_HELP)]
+    Prompts(prompts::Prompts),
+    /// Print a prompt
+    #[command(after_help = prompts::GET_HELP)]
+    Prompt(prompts::Prompt),
+    /// List a server's resources
+    #[command(after_help = resources::LIST_HELP)]
+    Resources(resources::Resources),
+    /// Print or save a resource
+    #[command(after_help = resources::READ_HELP)]
+    Resource(resources::Resource),
+    /// Print the log of finmcp as an AI client started it
+    #[command(after_help = logs::HELP)]
+    Logs(logs::Logs),
     /// List, rename or remove saved profiles, or choose the default
     #[command(after_help = profile::HELP)]
     Profile(profile::Profile),

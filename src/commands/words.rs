@@ -61,6 +61,12 @@ pub fn not_revoked(console: Console, left: &NotRevoked) {
 }
 
 fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
+    // The line would overwrite what the user pastes.
+    match progress {
+        Progress::Answered => console.now_waiting("Getting the token"),
+        Progress::Waiting(_) | Progress::PasteHere => console.rest(),
+        _ => {}
+    }
     match progress {
         Progress::Busy(pause) => {
             let wait = span::format_duration(pause.as_secs());

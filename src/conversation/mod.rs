@@ -62,6 +62,7 @@ use crate::{
         meta::SUBSCRIPTION_ID,
         revision::Era,
     },
+    printable::quoted,
 };
 
 /// The conversation between one client and one server.
@@ -131,13 +132,26 @@ impl Conversation {
         match event {
             Event::Received(message) => self.received(message.recorded()),
             Event::Malformed(malformed) => self.actions.push(Action::Write(reply::malformed(malformed))),
-            Event::Closed => self.close(),
+            Event::Closed => {
+                tracing::info!("the client has closed its side");
+                self.close();
+            }
             Event::Network(event) => self.handle_in_session(event),
             Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
-            Event::SignInOffered(invitation) => self.signal(&Signal::SignInOffered(invitation)),
-            Event::SignedIn => self.signal(&Signal::SignedIn),
-            Event::SignInFailed(reason) => self.signal(&Signal::SignInFailed(reason)),
+            Event::SignInOffered(invitation) => {
+                tracing::info!("the sign-in page is ready");
+                self.signal(&Signal::SignInOffered(invitation));
+            }
+            Event::SignedIn => {
+                tracing::info!("signed in");
+                self.signal(&Signal::SignedIn);
+            }
+            Event::SignInFailed(reason) => {
+                tracing::info!("the sign-in failed: {reason}");
+                self.signal(&Signal::SignInFailed(reason));
+            }
             Event::Stopping => {
+                tracing::info!("stopping");
                 self.close();
                 self.handle_in_session(session::Event::Stopping);
                 self.run_session_actions();
@@ -201,6 +215,7 @@ impl Conversation {
             let Some(passed) = passed else { return };
             refusal = passed;
         }
+        refusal.failure.log(&format!("{} failed", quoted(refusal.message.method().unwrap_or("a notification"))));
         self.actions.extend(self.known.labels.refused(&refusal).map(Action::Write));
     }
 

@@ -476,7 +476,7 @@ impl Account {
             ..credential
         };
         match self.save(&renewed).await {
-            Ok(()) => tracing::debug!(generation = renewed.generation, "saved a renewed sign-in"),
+            Ok(()) => tracing::info!(generation = renewed.generation, "saved a renewed sign-in"),
             Err(error) => {
                 tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
                 // The other grants can request a token at any time.
@@ -500,7 +500,7 @@ impl Account {
                 .adopt(&Need::Usable, stored.as_ref())
                 .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(refusal)));
         }
-        tracing::debug!(error = %refusal, "the server has ended the sign-in");
+        tracing::info!(error = %refusal, "the server has ended the sign-in");
         let is_forgotten = refusal.is_invalid_client() && refused.registration.is_dynamic();
         let end = if is_forgotten { End::ClientForgotten } else { End::Refused };
         let mut ended = Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };

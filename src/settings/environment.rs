@@ -47,6 +47,24 @@ fn default_folder() -> Result<PathBuf, SettingsError> {
     })
 }
 
+/// The folder of the logs of `serve`: in finmcp's folder where `FINMCP_CONFIG_DIR` chooses that, else the system's place.
+/// Ignores `XDG_STATE_HOME`, as [`default_folder`] does and for the same reason.
+pub(super) fn logs(folder: &Path) -> PathBuf {
+    let is_chosen = std::env::var_os("FINMCP_CONFIG_DIR").is_some_and(|value| !value.is_empty());
+    match directories::BaseDirs::new() {
+        Some(folders) if !is_chosen => {
+            if cfg!(windows) {
+                folders.data_local_dir().join("finmcp").join("logs")
+            } else if cfg!(target_os = "macos") {
+                folders.home_dir().join("Library").join("Logs").join("finmcp")
+            } else {
+                folders.home_dir().join(".local").join("state").join("finmcp").join("logs")
+            }
+        }
+        _ => folder.join("logs"),
+    }
+}
+
 pub(super) fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
     let Some(name) = text_variable("FINMCP_STORE")? else { return Ok(StoreChoice::Keychain) };
     match name.as_str() {

@@ -46,6 +46,8 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// The server that an AI client requests headers for.
     pub server_of_client: Option<String>,
+    /// The folder of the logs of `serve`.
+    pub logs: PathBuf,
     log: Option<String>,
 }
 
@@ -78,6 +80,7 @@ impl Settings {
             client_secret: environment::client_secret()?,
             server_of_client: environment::server_of_client()?,
             request_timeout: environment::request_timeout()?,
+            logs: environment::logs(&folder),
             log: environment::log()?,
             folder,
         })
@@ -88,6 +91,7 @@ impl Settings {
     pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
         Self {
             store: StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key) },
+            logs: folder.join("logs"),
             folder,
             profiles: self.profiles.presets(),
             authorities: self.authorities.clone(),

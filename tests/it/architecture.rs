@@ -166,7 +166,7 @@ const LAYERS: [&[&str]; 13] = [
     &["profile"],
     &["login", "client", "bridge", "tool", "demo"],
     &["conversation"],
-    &["advice"],
+    &["advice", "serve_log"],
     &["credential"],
     &["oauth"],
     &["mcp", "http", "disk"],

@@ -18,6 +18,8 @@ pub mod import;
 pub mod login;
 pub mod logout;
 #[cfg(unix)]
+pub mod logs;
+#[cfg(unix)]
 pub mod names;
 pub mod native;
 #[cfg(target_os = "linux")]
@@ -26,6 +28,8 @@ pub mod plaintext_keys;
 pub mod presets;
 #[cfg(unix)]
 pub mod profile;
+#[cfg(unix)]
+pub mod records;
 #[cfg(unix)]
 pub mod redirect_uri;
 #[cfg(unix)]
@@ -37,5 +41,7 @@ pub mod setup_list;
 #[cfg(unix)]
 pub mod status;
 pub mod token;
+#[cfg(unix)]
+pub mod waiting;
 #[cfg(unix)]
 pub mod words;

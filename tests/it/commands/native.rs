@@ -261,7 +261,7 @@ fn doctor_tries_the_command_as_the_client_does() {
         setup(&sandbox, client, &[]).expect_success();
         let path: &Path = &file(&sandbox);
         let good = read(path);
-        let cure = format!("finmcp setup {client} books --native --force");
+        let cure = format!("finmcp setup {client} books --native");
         examined(&sandbox, "ok", &[&format!("{title}, entry books: gives the headers")]);
 
         // Each for another reason.
@@ -297,7 +297,7 @@ fn doctor_finds_a_command_without_the_variables_that_it_needs() {
     let bare = &helper[helper.find(FINMCP).unwrap()..];
     write(&path, &read(&path).replace(&helper, bare));
     assert_eq!(codex_helper(&sandbox), bare);
-    examined(&sandbox, "failed", &["cannot find your sign-in", "finmcp setup codex books --native --force"]);
+    examined(&sandbox, "failed", &["cannot find your sign-in", "finmcp setup codex books --native"]);
 }
 
 /// An entry that was written before the server bound its tokens to a key.

@@ -91,6 +91,12 @@ impl Terminal {
         self.seat.try_clone().unwrap().into()
     }
 
+    /// Gives it a size; a new one has none.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.seat, size).unwrap();
+    }
+
     /// Types, or pastes.
     pub fn enter(&self, text: &str) {
         (&self.keyboard).write_all(text.as_bytes()).unwrap();
