@@ -10,7 +10,8 @@ use crate::{
     error::{Error, ErrorKind},
     profile::selector::Selector,
     serve_log::reader::{self, Line, Reader},
-    settings::Settings,
+    settings::{self, Settings},
+    setup::{self, Found, client::Client},
 };
 
 /// How often `--follow` looks for new lines.
@@ -80,10 +81,27 @@ fn no_log(folder: &Path, wanted: Option<&str>) -> Error {
         None => (String::new(), "SERVER"),
     };
     let error = Error::new(ErrorKind::Failure, format!("no log{whose} in {}", folder.display()));
-    error
+    let error = error
         .hint("an AI client that has started finmcp leaves one; restart the client, then try again")
-        .hint(format!("to add finmcp to a client: finmcp setup CLIENT {server}"))
-        .hint("if the client cannot start finmcp, the client's own log says why")
+        .hint(format!("to add finmcp to a client, run `finmcp setup CLIENT {server}`"));
+    logs_of_clients().into_iter().fold(error, Error::hint)
+}
+
+/// Where the clients that start finmcp keep their own logs, which say why they cannot.
+fn logs_of_clients() -> Vec<String> {
+    let Ok(machine) = settings::machine() else { return Vec::new() };
+    let starts_finmcp =
+        |found: &Found| found.entries.as_ref().is_ok_and(|entries| entries.iter().any(|entry| entry.runs_finmcp()));
+    let clients: BTreeSet<Client> =
+        setup::found(&machine).into_iter().filter(starts_finmcp).map(|found| found.client).collect();
+    let hint = |client: Client| {
+        Some(format!(
+            "if {} cannot start finmcp, its own log says why: {}",
+            client.title(),
+            client.log_place(&machine)?
+        ))
+    };
+    clients.into_iter().filter_map(hint).collect()
 }
 
 fn unreadable(error: PlaceError) -> Error {

@@ -126,7 +126,9 @@ fn waits_for(command: &Command) -> Option<&'static str> {
         Command::Audit(_) => "Checking the log",
         Command::Profile(_) => "Opening the credential store",
         // They wait for others, or print what they do.
-        Command::Serve(_) | Command::Logs(_) | Command::Config(_) | Command::Completions { .. } | Command::Man(_) => return None,
+        Command::Serve(_) | Command::Logs(_) | Command::Config(_) | Command::Completions { .. } | Command::Man(_) => {
+            return None;
+        }
         #[cfg(feature = "demo")]
         Command::Demo(_) => return None,
     })

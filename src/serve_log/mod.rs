@@ -9,7 +9,10 @@ mod file;
 pub mod reader;
 pub mod writer;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The size at which a file is full.
 pub const LIMIT: u64 = 512 << 10;
@@ -25,4 +28,18 @@ pub fn current(folder: &Path, profile: &str) -> PathBuf {
 /// The log file of `profile` that was full.
 pub fn earlier(folder: &Path, profile: &str) -> PathBuf {
     folder.join(format!("{profile}.log.1"))
+}
+
+/// Gives the log of the profile `old` to `new`, if there is one. `serve` goes on without its log if that fails.
+pub fn rename(folder: &Path, old: &str, new: &str) {
+    for file in [current, earlier] {
+        let _ = fs::rename(file(folder, old), file(folder, new));
+    }
+}
+
+/// Deletes the log of `profile`, if there is one.
+pub fn remove(folder: &Path, profile: &str) {
+    for file in [current, earlier] {
+        let _ = fs::remove_file(file(folder, profile));
+    }
 }

@@ -24,6 +24,7 @@ use crate::{
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::{Profile, presets, profiles::Profiles},
     secret::Secret,
+    serve_log,
     settings::{error::SettingsError, screen::Surroundings},
 };
 
@@ -160,6 +161,7 @@ impl Settings {
         config::remove_profile(&self.folder, &self.locks(), name).await?;
         // Only a cache.
         let _ = fs::remove_file(self.description_path(name));
+        serve_log::remove(&self.logs, name);
         Ok(())
     }
 
@@ -171,6 +173,7 @@ impl Settings {
         config::rename_profile(&self.folder, &self.locks(), old, new, account).await?;
         // Only a cache.
         let _ = fs::rename(self.description_path(old), self.description_path(new));
+        serve_log::rename(&self.logs, old, new);
         Ok(())
     }
 

@@ -75,10 +75,9 @@ fn cells(line: &str) -> Vec<String> {
     line.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
 }
 
-/// The letter and the number of a word like an id: a letter, and then digits only. The tests of `c` are no threats: they
-/// show that finmcp leads people on.
+/// The letter and the number of a word like an id: a letter, and then digits only.
 fn id(word: &str) -> Option<(char, u32)> {
-    let letter = word.chars().next().filter(|letter| letter.is_ascii_lowercase() && *letter != 'c')?;
+    let letter = word.chars().next().filter(char::is_ascii_lowercase)?;
     let digits = &word[1..];
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?.map(|number| (letter, number))
 }

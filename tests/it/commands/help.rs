@@ -175,3 +175,24 @@ fn c11_a_manual_page_is_readable_at_a_terminal() {
     assert!(shown.starts_with("page ") && !shown.contains("Usage"), "{shown}");
     assert!(sandbox.temporary_files().is_empty());
 }
+
+/// c14: the README shows installations that need no Rust before the one that does, says what the vendors are, and has
+/// no recipe that goes on without a token.
+#[test]
+fn c14_the_readme_begins_with_what_a_newcomer_needs() {
+    let readme = fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let place = |text: &str| readme.find(text).unwrap_or_else(|| panic!("{text:?} is not in the README"));
+    let places = [
+        "FINMCP_RELEASE_URL=",
+        "brew install",
+        "windows-msvc.zip",
+        "Rust toolchain",
+        "finmcp login  ",
+        "\"mcpServers\"",
+        "| **Asset** | an accounting platform",
+        "## For security teams",
+    ];
+    assert!(places.map(place).is_sorted());
+    // In the shell, a command in an argument may fail without consequence.
+    assert!(!readme.contains("\"$(finmcp token"));
+}

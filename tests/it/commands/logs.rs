@@ -281,3 +281,28 @@ fn c15_the_log_is_where_client_and_user_both_find_it() {
     sandbox.unset("XDG_STATE_HOME");
     sandbox.finmcp(["logs", &vendor.url()]).expect_success();
 }
+
+/// c15: without a log of finmcp's own, the log of the AI client that cannot start it is named.
+#[test]
+fn c15_the_clients_own_log_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.finmcp(["logs"]).expect_code(1).expect_stderr(&["`finmcp setup CLIENT SERVER`"]);
+    sandbox.finmcp(["setup", "claude-desktop", "tesorio"]).expect_success();
+    let run = sandbox.finmcp(["logs", "tesorio"]).expect_code(1);
+    run.expect_stderr(&["if Claude Desktop cannot start finmcp", "mcp*.log", "`finmcp setup CLIENT tesorio`"]);
+}
+
+/// c7: the log of a profile goes where the profile goes.
+#[test]
+fn c7_a_log_follows_its_profile() {
+    let vendor = Vendor::start(Script::people());
+    let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
+    let mut serve = sandbox.serve(["books"]);
+    serve.initialize().result();
+    end(serve);
+    let before = log(&sandbox, "books");
+    sandbox.finmcp(["profile", "rename", "books", "ledger"]).expect_success();
+    assert_eq!((log(&sandbox, "ledger"), log(&sandbox, "books")), (before, String::new()));
+    sandbox.finmcp(["profile", "remove", "ledger", "--yes"]).expect_success();
+    assert_eq!(fs::read_dir(folder(&sandbox)).unwrap().count(), 0);
+}

@@ -33,7 +33,7 @@ fn cure_an_entry_that_would_need_a_passphrase() {
 
 /// A store that this process cannot read either is no fault of an entry: `setup --force` would be a circle.
 #[test]
-fn an_entry_is_not_to_blame_for_the_store() {
+fn c4_an_entry_is_not_to_blame_for_the_store() {
     let (mut sandbox, _vendor, _browser) = books(Script::people());
     let original = key_file(&sandbox);
     cursor(&sandbox, FINMCP, &needed(&sandbox, &["FINMCP_CONFIG_DIR", "FINMCP_STORE", "FINMCP_STORE_KEY_FILE"]));
