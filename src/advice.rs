@@ -10,8 +10,11 @@ use crate::{
         store::StoreError,
     },
     disk::lock::LockError,
-    http::HttpError,
-    oauth::error::{OAuthError, TokenError},
+    http::{CertificateProblem, HttpError},
+    oauth::{
+        confirmation::ForeignBinding,
+        error::{OAuthError, TokenError},
+    },
     server_url::reach::Zone,
 };
 
@@ -44,11 +47,28 @@ const FIX_CONNECTION_UNSENT: &str =
     "check the address, your connection, VPN and proxy, then try again (nothing was sent)";
 const TRUST_CERTIFICATE: &str = "if you trust this certificate, or if your network has its own certificate authority, \
                                  set `ca_file` in config.toml to the certificate's file (nothing was sent)";
+const FIX_NAME: &str = "check the address: the certificate names another server (nothing was sent)";
+const FIX_EXPIRED: &str =
+    "check this machine's clock; if it is right, contact the server's operator (nothing was sent)";
 const FIX_TLS: &str =
     "check the certificates that this machine trusts, and `ca_file` in config.toml (nothing was sent)";
 const ASK_MEANING: &str = "ask the server's operator what this error means";
 const FIX_AUDIENCE: &str =
     "contact the server's operator, or remove `require_audience` from config.toml (the token was discarded)";
+
+fn fix_binding(binding: ForeignBinding) -> &'static str {
+    match binding {
+        ForeignBinding::NoCertificate => {
+            "sign in with the certificate that the vendor knows: --client-certificate-file PATH (the token was discarded)"
+        }
+        ForeignBinding::NoKey => "sign in with --dpop (the token was discarded)",
+        ForeignBinding::OtherCertificate => {
+            "contact the server's operator: the server bound it to the certificate of another client or of a proxy (the \
+             token was discarded)"
+        }
+        ForeignBinding::OtherKey => CONTACT_DISCARDED,
+    }
+}
 
 /// What kind of failure it is: which next step can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +205,15 @@ impl From<&HttpError> for Advice {
     fn from(error: &HttpError) -> Self {
         match error {
             HttpError::OutOfReach { zone: Zone::Private, .. } => Self::new(ErrorKind::Untrusted, ALLOW_PRIVATE),
-            HttpError::Certificate { .. } => Self::new(ErrorKind::Untrusted, TRUST_CERTIFICATE),
+            HttpError::Certificate { problem, .. } => Self::new(
+                ErrorKind::Untrusted,
+                match problem {
+                    CertificateProblem::UnknownIssuer | CertificateProblem::NotForServer => TRUST_CERTIFICATE,
+                    CertificateProblem::OtherName => FIX_NAME,
+                    CertificateProblem::Expired | CertificateProblem::NotValidYet => FIX_EXPIRED,
+                    CertificateProblem::Revoked | CertificateProblem::Invalid => CONTACT_UNSENT,
+                },
+            ),
             HttpError::CertificateRequired { .. } => Self::new(ErrorKind::Usage, PASS_CERTIFICATE),
             HttpError::Redirected { .. } => Self::new(ErrorKind::Untrusted, MOVED),
             HttpError::OutOfReach { .. } | HttpError::OldTls { .. } => Self::new(ErrorKind::Untrusted, CONTACT_UNSENT),
@@ -213,6 +241,7 @@ impl From<&TokenError> for Advice {
             TokenError::Unavailable { .. } | TokenError::NonceWanted => Self::new(ErrorKind::Network, TRY_LATER),
             TokenError::Unusable(_) => Self::new(ErrorKind::Untrusted, CONTACT_DISCARDED),
             TokenError::Audience { .. } => Self::new(ErrorKind::Untrusted, FIX_AUDIENCE),
+            TokenError::Bound(binding) => Self::new(ErrorKind::Untrusted, fix_binding(*binding)),
             TokenError::InvalidGrant(_) => {
                 Self::new(ErrorKind::Failure, "sign in again without a long pause: codes expire within minutes")
             }
@@ -271,12 +300,15 @@ impl From<&StoreError> for Advice {
             }
             StoreError::Locked => "unlock your keychain, for example by logging in to the desktop, and try again",
             StoreError::TimedOut(_) => "your keychain may be waiting for its password: unlock it and try again",
+            StoreError::NoKeyFile(_) => {
+                "set FINMCP_STORE_KEY_FILE to the key file that you signed in with, or restore it from a backup"
+            }
             StoreError::AnotherKey(_) => {
                 "use the original key file or passphrase, or delete that folder and sign in again"
             }
             StoreError::NeedsPassphrase => {
-                "set FINMCP_STORE_KEY_FILE to a file of at least 32 secret bytes, set FINMCP_STORE_PASSPHRASE, or run \
-                 `finmcp login` in a terminal to enter the passphrase"
+                "set FINMCP_STORE_PASSPHRASE to the passphrase; in a terminal, `finmcp login`, `finmcp status` and \
+                 `finmcp doctor` ask for it"
             }
             StoreError::Corrupt(_) => "run `finmcp login` for this server again to replace the entry",
             StoreError::Newer(_) => "update finmcp on this machine (the entry was not changed)",

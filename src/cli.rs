@@ -1,8 +1,13 @@
 //! The command line. Syntax only: `profile` and `commands` give it a meaning.
 
 pub mod audit;
+pub mod config;
 pub mod doctor;
+pub mod logs;
+pub mod profile;
+pub mod prompts;
 pub mod registration;
+pub mod resources;
 pub mod server;
 pub mod setup;
 pub mod tools;
@@ -57,11 +62,14 @@ Start:
 
 In a terminal or a script:
   tools, call       List a server's tools; call one and print its result
+  prompts, prompt, resources, resource
+                    The same for prompts and resources
   token             Print a valid access token, and nothing else
 
 Keep it working:
   status            List your sign-ins and when they expire
-  doctor            Find out what is wrong, step by step
+  doctor, logs      Find out what is wrong; what serve did
+  profile, config   Rename or remove a sign-in; edit the settings
   audit             Check an audit log for changes
   completions, man  Print a shell completion script or a manual page{after-help}";
 
@@ -142,6 +150,27 @@ pub enum Command {
     /// Call a tool once and print its result
     #[command(after_help = CALL_HELP)]
     Call(Box<Call>),
+    /// List a server's prompts and their arguments
+    #[command(after_help = prompts::LIST_HELP)]
+    Prompts(prompts::Prompts),
+    /// Print a prompt
+    #[command(after_help = prompts::GET_HELP)]
+    Prompt(prompts::Prompt),
+    /// List a server's resources
+    #[command(after_help = resources::LIST_HELP)]
+    Resources(resources::Resources),
+    /// Print or save a resource
+    #[command(after_help = resources::READ_HELP)]
+    Resource(resources::Resource),
+    /// Print the log of finmcp as an AI client started it
+    #[command(after_help = logs::HELP)]
+    Logs(logs::Logs),
+    /// List, rename or remove saved profiles, or choose the default
+    #[command(after_help = profile::HELP)]
+    Profile(profile::Profile),
+    /// Find, edit or check config.toml
+    #[command(after_help = config::HELP)]
+    Config(config::Config),
     /// Check an audit log for changes
     #[command(after_help = audit::HELP)]
     Audit(audit::Audit),
@@ -328,7 +357,7 @@ Your AI client starts this command; `finmcp setup` adds the entry. By hand:
 /// `finmcp status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// The server that a command is about; without it, all saved profiles.
+    /// The server to show (default: every saved profile).
     #[command(flatten)]
     pub server: Server,
     /// Show everything: client, scope, expiry, store, protocol

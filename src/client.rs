@@ -16,7 +16,7 @@ use crate::{
         introduction,
         malformed::Malformed,
         message::{Kind, Message},
-        object,
+        object::{self, Object},
     },
 };
 
@@ -25,6 +25,38 @@ const PAGES: usize = 1000;
 
 /// The longest error message kept from a server, in characters.
 const LONGEST_REASON: usize = 4000;
+
+/// What a server lists, page by page.
+pub struct List {
+    method: &'static str,
+    /// The member of the result that has the items.
+    member: &'static str,
+    /// Whether a server need not know the method.
+    is_optional: bool,
+    no_list: &'static str,
+    loops: &'static str,
+    too_long: &'static str,
+}
+
+macro_rules! list {
+    ($method:literal, $member:literal, $is_optional:literal) => {
+        List {
+            method: $method,
+            member: $member,
+            is_optional: $is_optional,
+            no_list: concat!($method, " did not return a list of ", $member),
+            loops: concat!($method, " pagination loops"),
+            too_long: concat!($method, " returned too many pages"),
+        }
+    };
+}
+
+impl List {
+    pub const TOOLS: Self = list!("tools/list", "tools", false);
+    pub const PROMPTS: Self = list!("prompts/list", "prompts", true);
+    pub const RESOURCES: Self = list!("resources/list", "resources", true);
+    pub const RESOURCE_TEMPLATES: Self = list!("resources/templates/list", "resourceTemplates", true);
+}
 
 /// One session, with one request in flight at a time.
 pub struct Client {
@@ -165,30 +197,43 @@ impl Client {
         }
     }
 
-    /// All tools, each as the server wrote it (MCP 2025-11-25 tools, "Listing Tools"; "Pagination").
+    /// All tools, each as the server wrote it.
     ///
     /// # Errors
     /// Any [`ClientError`].
     pub async fn tools(&mut self) -> Result<Vec<Box<RawValue>>, ClientError> {
-        #[derive(Deserialize)]
-        struct Page {
-            tools: Vec<Box<RawValue>>,
-            #[serde(default, rename = "nextCursor")]
-            next: Option<String>,
-        }
-        let (mut tools, mut seen, mut params) = (Vec::new(), HashSet::new(), "{}".to_owned());
+        self.list(&List::TOOLS).await
+    }
+
+    /// The items of a list, each as the server wrote it (MCP 2025-11-25 "Pagination"). A server without the method has
+    /// no such items.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn list(&mut self, list: &List) -> Result<Vec<Box<RawValue>>, ClientError> {
+        let (mut items, mut seen, mut params) = (Vec::new(), HashSet::new(), "{}".to_owned());
         for _ in 0..PAGES {
-            let answer = self.request("tools/list", &params).await?;
-            let page: Page =
-                answer.result().ok_or(ClientError::InvalidResponse("tools/list did not return a list of tools"))?;
-            tools.extend(page.tools);
-            let Some(next) = page.next else { return Ok(tools) };
+            let answer = match self.request(list.method, &params).await {
+                Err(ClientError::Refused { code, .. })
+                    if code == i64::from(ReplyCode::MethodNotFound as i32) && list.is_optional =>
+                {
+                    return Ok(items);
+                }
+                answer => answer?,
+            };
+            let page: Object<'_> = answer.result().ok_or(ClientError::InvalidResponse(list.no_list))?;
+            let listed =
+                page.get(list.member).and_then(|listed| serde_json::from_str::<Vec<Box<RawValue>>>(listed).ok());
+            items.extend(listed.ok_or(ClientError::InvalidResponse(list.no_list))?);
+            let next = page.get("nextCursor").map(serde_json::from_str::<Option<String>>);
+            let next = next.transpose().map_err(|_| ClientError::InvalidResponse(list.no_list))?;
+            let Some(next) = next.flatten() else { return Ok(items) };
             params = format!(r#"{{"cursor":{}}}"#, object::text(&next));
             if !seen.insert(next) {
-                return Err(ClientError::InvalidResponse("tools/list pagination loops"));
+                return Err(ClientError::InvalidResponse(list.loops));
             }
         }
-        Err(ClientError::InvalidResponse("tools/list returned too many pages"))
+        Err(ClientError::InvalidResponse(list.too_long))
     }
 
     async fn send(&mut self, message: &Message) -> Result<(), ClientError> {

@@ -3,11 +3,21 @@
 //! It removes control characters from a server's text before it reaches a terminal.
 #![expect(clippy::disallowed_methods, reason = "the one module that writes for people")]
 
+pub mod choice;
 pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{console::progress::Progress, error::Error, paragraph::wrapped, printable::printable, secret::Secret};
+use tracing::{Level, Metadata};
+
+use crate::{
+    console::progress::Waiting,
+    error::{Error, ErrorKind},
+    paragraph::wrapped,
+    printable::printable,
+    secret::Secret,
+    serve_log::writer::Writer,
+};
 
 /// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +44,15 @@ pub enum Voice {
     Quiet,
 }
 
+/// How a word of a report is coloured.
+#[derive(Debug, Clone, Copy)]
+pub enum Tone {
+    Good,
+    Doubtful,
+    Bad,
+    Faint,
+}
+
 impl Console {
     /// A console with these settings.
     pub fn new(color: Color, voice: Voice) -> Self {
@@ -45,9 +64,19 @@ impl Console {
     /// # Errors
     /// stdout cannot be written, for example because the pipe is closed.
     pub fn data(&self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
+        self.bytes(text.as_bytes())
+    }
+
+    /// Writes bytes to stdout.
+    ///
+    /// # Errors
+    /// stdout cannot be written, for example because the pipe is closed.
+    pub fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        progress::around(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        })
     }
 
     /// Prints a message that `--quiet` hides.
@@ -60,7 +89,7 @@ impl Console {
     /// Prints a message to stderr. Ignores a closed stderr.
     pub fn say(&self, text: &str) {
         let lines: Vec<String> = text.split('\n').map(printable).collect();
-        let _ = writeln!(io::stderr(), "{}", self.fitted(&lines.join("\n"), 0));
+        write_line(&self.fitted(&lines.join("\n"), 0));
     }
 
     /// `text`, wrapped if stderr is a terminal. Other programs get whole lines.
@@ -76,7 +105,7 @@ impl Console {
         if !io::stderr().is_terminal() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        rpassword::prompt_password(question).map(Secret::new)
+        at_rest(|| rpassword::prompt_password(question).map(Secret::new))
     }
 
     /// Whether the user can answer questions in a terminal.
@@ -90,11 +119,14 @@ impl Console {
             return None;
         }
         let lines: Vec<String> = question.split('\n').map(printable).collect();
-        let _ = write!(io::stderr(), "{}", lines.join("\n"));
+        let question = lines.join("\n");
         // In a separate thread, so that Ctrl-C works.
-        let answer = tokio::task::spawn_blocking(|| {
-            let mut answer = String::new();
-            io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
+        let answer = tokio::task::spawn_blocking(move || {
+            at_rest(|| {
+                let _ = write!(io::stderr(), "{question}");
+                let mut answer = String::new();
+                io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
+            })
         });
         let answer = answer.await.map_err(io::Error::other).flatten().ok().flatten()?;
         Some(answer.trim_end_matches(['\r', '\n']).to_owned())
@@ -105,12 +137,30 @@ impl Console {
         matches!(self.ask(question).await.as_deref().map(str::trim), Some("y" | "Y" | "yes"))
     }
 
-    /// A progress line.
-    pub fn progress(&self) -> Progress {
-        match self.voice {
-            Voice::Usual => Progress::shown(),
-            Voice::Quiet => Progress::hidden(),
-        }
+    /// Says after a second what finmcp waits for, as one line that is removed when the result is dropped. Nothing
+    /// without a terminal or with `--quiet`.
+    pub fn waiting(&self, text: &str) -> Option<Waiting> {
+        if self.voice == Voice::Usual { progress::start(text) } else { None }
+    }
+
+    /// Changes what that line says.
+    pub fn now_waiting(&self, text: &str) {
+        progress::wait(text);
+    }
+
+    /// Removes that line until [`Console::now_waiting`]: it is the user's turn.
+    pub fn rest(&self) {
+        progress::rest();
+    }
+
+    /// Shows a server's progress in that line: `done` of `total`, and its message.
+    pub fn progress(&self, done: f64, total: Option<f64>, message: &str) {
+        progress::report(done, total, message);
+    }
+
+    /// Whether stdout is a terminal.
+    pub fn shows_data(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// The width of a line of text.
@@ -125,7 +175,7 @@ impl Console {
     /// # Errors
     /// stdout cannot be written, for example because the pipe is closed.
     pub fn server_data(&self, text: &str) -> io::Result<()> {
-        if !io::stdout().is_terminal() {
+        if !self.shows_data() {
             return self.data(text);
         }
         let lines: Vec<String> = text.split('\n').map(printable).collect();
@@ -134,7 +184,12 @@ impl Console {
 
     /// Prints an error with its causes and hints.
     pub fn report(&self, error: &Error) {
-        let _ = writeln!(io::stderr(), "{}", self.fitted(&self.words(error), 4));
+        if error.kind == ErrorKind::Interrupted && io::stderr().is_terminal() {
+            // The terminal has written ^C where the cursor is.
+            let start = if self.color == Color::Terminal { "\r\u{1b}[K" } else { "\n" };
+            let _ = write!(io::stderr(), "{start}");
+        }
+        write_line(&self.fitted(&self.words(error), 4));
     }
 
     /// The text of an error with its causes and hints.
@@ -149,15 +204,15 @@ impl Console {
         text
     }
 
-    /// `verdict` in its colour, if stdout is a terminal.
-    pub fn verdict(&self, verdict: &str) -> String {
-        let style = match verdict {
-            "ok" => "32",
-            "warning" => "33",
-            "failed" => "1;31",
-            _ => "2",
+    /// `word` in its colour, if stdout is a terminal.
+    pub fn toned(&self, word: &str, tone: Tone) -> String {
+        let style = match tone {
+            Tone::Good => "32",
+            Tone::Doubtful => "33",
+            Tone::Bad => "1;31",
+            Tone::Faint => "2",
         };
-        self.painted(verdict, style, io::stdout().is_terminal())
+        self.painted(word, style, io::stdout().is_terminal())
     }
 
     fn paint(&self, text: &str, style: &str) -> String {
@@ -175,11 +230,47 @@ fn indented(text: &str) -> String {
     text.trim_end().split('\n').map(printable).collect::<Vec<_>>().join("\n    ")
 }
 
-/// Starts logging to stderr, down to `level`. Logs only finmcp's own messages: a library's may contain secrets or a
-/// server's text.
-pub fn start_log(level: tracing::Level) {
+/// Writes a line to stderr. Ignores a closed stderr.
+fn write_line(line: &str) {
+    progress::around(|| {
+        let _ = writeln!(io::stderr(), "{line}");
+    });
+}
+
+/// Lets the user answer without a line that moves.
+fn at_rest<T>(ask: impl FnOnce() -> T) -> T {
+    let was_waiting = progress::is_waiting();
+    progress::rest();
+    let answer = ask();
+    if was_waiting {
+        progress::resume();
+    }
+    answer
+}
+
+/// stderr, for log lines.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        progress::around(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Starts logging to stderr, down to `level`, and to the file of `serve`. Logs only finmcp's own messages: a library's may
+/// contain secrets or a server's text.
+pub fn start_log(level: Level, file: Option<Writer>) {
     use tracing_subscriber::{Layer, filter::FilterFn, layer::SubscriberExt, util::SubscriberInitExt};
-    let ours = FilterFn::new(move |metadata| metadata.target().starts_with("finmcp") && *metadata.level() <= level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_filter(ours);
-    tracing_subscriber::registry().with(lines).init();
+    let ours = |level| {
+        FilterFn::new(move |metadata: &Metadata<'_>| {
+            metadata.target().starts_with("finmcp") && *metadata.level() <= level
+        })
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_ansi(false).with_filter(ours(level));
+    let file = file.map(|file| file.with_filter(ours(Level::INFO)));
+    tracing_subscriber::registry().with(lines).with(file).init();
 }

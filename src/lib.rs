@@ -35,13 +35,14 @@
 //! | [`credential`] | credential stores and the token source, which renews tokens; `judgement` reads a server's verdict on a token |
 //! | [`oauth`] | OAuth for MCP, mostly as pure functions |
 //! | [`http`], [`server_url`], [`secret`] | HTTP with redirects and cookies; URLs that secrets may be sent to; values that are never printed |
+//! | [`serve_log`] | the log file of `serve`, and reading it |
 //! | [`disk`] | locks, private folders and atomic file replacement |
 //! | `demo` | simulated vendors (feature `demo`) |
 //!
 //! # Invariants
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
-//!    -> {login, client -> bridge, tool, demo} -> conversation -> advice -> credential -> oauth
+//!    -> {login, client -> bridge, tool, demo} -> conversation -> {advice, serve_log} -> credential -> oauth
 //!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span}`; never upward, and files never depend on
 //!    each other in a cycle.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`] and [`conversation`]; in
@@ -85,6 +86,7 @@ pub mod paragraph;
 pub mod printable;
 pub mod profile;
 pub mod secret;
+pub mod serve_log;
 pub mod server_url;
 pub mod settings;
 pub mod setup;

@@ -96,6 +96,8 @@ install_packages() {
         has dbus-daemon || packages+=(dbus dbus-daemon)
         has gnome-keyring-daemon || packages+=(gnome-keyring)
         has secret-tool || packages+=(libsecret-tools)
+        has faketime || packages+=(faketime)
+        ls /usr/lib/*/libnss_wrapper.so >/dev/null 2>&1 || packages+=(libnss-wrapper)
         [ -n "$(browser)" ] || packages+=(chromium)
     fi
     if [ "${#packages[@]}" = 0 ]; then

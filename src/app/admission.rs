@@ -127,12 +127,16 @@ impl Admission {
         let attempt = Attempt {
             tell: Box::new(move |event| match event {
                 Event::Progress(Progress::Page(address)) => {
-                    page = Some(address.as_str().to_owned());
-                    let _ = place.set(address.clone());
+                    page = Some(address.clone());
                 }
+                // The user may open the page much later than the client shows it.
+                Event::Progress(Progress::Link(address)) => page = Some(address.clone()),
                 Event::Progress(Progress::Opened) => {
                     let window = *window.get().unwrap_or(&Window::None);
-                    page.take().into_iter().for_each(|address| invite(Invitation { address, code: None, window }));
+                    if let Some(page) = page.take() {
+                        invite(Invitation { address: page.as_str().to_owned(), code: None, window });
+                        let _ = place.set(page);
+                    }
                 }
                 Event::Progress(Progress::Code { page, code }) => {
                     let (address, code) = (page.as_str().to_owned(), Some(code.to_owned()));

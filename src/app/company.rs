@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     app::{credentials::Credentials, person::Person},
+    conversation::extension::{ENTERPRISE_MANAGED_AUTHORIZATION, Extension},
     credential::{
         record::{Bearer, Credential, Identity},
         token_source::TokenSourceError,
@@ -16,7 +17,11 @@ use crate::{
         person::authorization_code,
         request::{KnownClient, LoginRequest},
     },
-    oauth::{challenge::Challenge, error::Untrusted},
+    oauth::{
+        challenge::Challenge,
+        error::{TokenError, Untrusted},
+        id_token::check_parties,
+    },
     secret::Secret,
     server_url::ServerUrl,
 };
@@ -26,6 +31,12 @@ const MIN_TTL: Duration = Duration::from_secs(30);
 
 /// The account part of the identity: one sign-in for the whole company.
 const ACCOUNT: &str = "company";
+
+/// The extension to declare to a server that is signed in to with these options. It covers an ID token from a file too.
+pub fn extension(options: &Options) -> Option<Extension> {
+    let is_company = matches!(options.assertion, Some(Assertion::IdentityProvider { .. }));
+    is_company.then_some(ENTERPRISE_MANAGED_AUTHORIZATION)
+}
 
 /// An identity provider, and finmcp's client there.
 pub struct Company {
@@ -64,16 +75,24 @@ impl Company {
         self.url.host()
     }
 
-    /// A valid ID token of the stored sign-in, if there is one.
+    /// A valid ID token of the stored sign-in, if there is one for this client from this provider.
     ///
     /// # Errors
     /// The store failed, or the identity provider cannot be reached now.
     pub async fn id_token(&self, credentials: &Credentials) -> Result<Option<Secret>, TokenSourceError> {
         match credentials.tokens(Some(self.identity())).access_token(MIN_TTL).await {
-            Ok(token) => Ok(token.map(|token| token.secret().clone())),
+            Ok(token) => Ok(token.map(|token| token.secret().clone()).filter(|token| self.check(token).is_ok())),
             Err(TokenSourceError::LoginRequired(_) | TokenSourceError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The stored sign-in, even if it has ended.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn credential(&self, credentials: &Credentials) -> Result<Option<Credential>, TokenSourceError> {
+        credentials.tokens(Some(self.identity())).credential().await
     }
 
     /// Has the user sign in with the browser, stores the credential, and returns its ID token.
@@ -88,7 +107,7 @@ impl Company {
         person: Person<'_>,
     ) -> Result<Secret, LoginError> {
         let tokens = credentials.tokens(Some(self.identity()));
-        let earlier = tokens.credential().await.ok().flatten();
+        let earlier = self.credential(credentials).await.ok().flatten();
         let context = Context {
             http: &credentials.http,
             clock: credentials.clock.as_ref(),
@@ -99,8 +118,14 @@ impl Company {
         let credential = authorization_code(request, person.redirection, &context, person.progress).await?;
         let id_token = credential.tokens.as_ref().and_then(|tokens| tokens.id_token.clone());
         let id_token = id_token.ok_or(LoginError::NeedsAssertion)?;
+        self.check(&id_token)?;
         tokens.sign_in(credential).await.map_err(LoginError::Store)?;
         Ok(id_token)
+    }
+
+    /// Checks an ID token before it is stored or used.
+    fn check(&self, id_token: &Secret) -> Result<(), TokenError> {
+        check_parties(id_token, &self.issuer, &self.client_id)
     }
 
     fn request(&self, options: &Options, client_secret: Option<Secret>, earlier: Option<Credential>) -> LoginRequest {

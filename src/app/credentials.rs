@@ -8,6 +8,7 @@ use std::{
 use crate::{
     credential::{
         clock::SystemClock,
+        moving::Moving,
         record::{Credential, Identity},
         registrations::Registrations,
         store::{CredentialStore, StoreError},
@@ -58,6 +59,15 @@ impl Credentials {
             TokenSource::new(identity, self.store.clone(), self.locks.clone(), self.http.clone(), self.clock.clone());
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source.clone());
         source
+    }
+
+    /// Gives the stored credential of `old` the account `account`: copies it now, and deletes the old one when that is
+    /// [finished](Moving::finish).
+    ///
+    /// # Errors
+    /// The store cannot be read or written, or another process holds the credential's lock.
+    pub async fn begin_move(&self, old: &Identity, account: &str) -> Result<Moving, TokenSourceError> {
+        Moving::begin(self.store.clone(), &self.locks, old, account).await
     }
 
     /// The registered clients that have no sign-in yet.

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod embedded;
 pub mod interrupt;
 pub mod person;
+pub mod profiles;
 pub mod registration;
 pub mod relay;
 pub mod request_headers;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use crate::{
-    app::credentials::Credentials,
+    app::{company, credentials::Credentials},
     bridge::{
         Bridge, Ends, Remember,
         control::{
@@ -69,6 +69,7 @@ impl Relay<'_> {
             remembered: remembered(self.settings, profile),
             remember: self.remember(),
             offer: None,
+            extension: company::extension(&profile.options),
             rules: self.rules(control),
             label: control.label.then(|| Label::new(&profile.title, &profile.name, &profile.environment)),
             audit: None,

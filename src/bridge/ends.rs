@@ -13,6 +13,7 @@ use crate::{
     },
     conversation::{
         description::Description,
+        extension::Extension,
         policy::Rules,
         reply::ServerLabels,
         sign_in_tool::{Invitation, ShownBy},
@@ -44,6 +45,8 @@ pub struct Ends {
     pub remember: Remember,
     /// Starts a sign-in, if the client may request one.
     pub offer: Option<Offer>,
+    /// The extension that finmcp declares to the server.
+    pub extension: Option<Extension>,
     /// Which tools the client may see and call.
     pub rules: Rules,
     /// Names the profile and environment to the client.

@@ -119,7 +119,8 @@ impl Bridge {
         let sign_in = SignIn::new(ends.offer.is_some());
         Self {
             upstream: Arc::new(upstream),
-            conversation: Conversation::new(ends.labels, ends.remembered, sign_in, ends.rules),
+            conversation: Conversation::new(ends.labels, ends.remembered, sign_in, ends.rules)
+                .declaring(ends.extension),
             sign_ins: SignIns::new(ends.tokens, ends.offer, reports.clone()),
             memory: Memory::new(ends.remember),
             label: ends.label,

@@ -41,6 +41,7 @@ impl SignIns {
     /// Starts a sign-in and reports its outcome.
     pub fn begin(&mut self, need: Need, shown_by: ShownBy) {
         if let Some(offer) = self.offer.clone() {
+            tracing::info!("starting a sign-in");
             let shown_by = self.shown_by.insert(watch::Sender::new(shown_by)).subscribe();
             tokio::spawn(sign_in(offer, need, shown_by, self.tokens.clone(), self.reports.clone()));
         }
@@ -56,6 +57,7 @@ impl SignIns {
     /// Reports when the user is signed in, through any process.
     pub fn watch(&mut self) {
         if self.polling.as_ref().is_none_or(JoinHandle::is_finished) {
+            tracing::info!("not signed in: waiting for a sign-in");
             let polling = poll_sign_in(self.tokens.clone(), self.activity.clone(), self.reports.clone());
             self.polling = Some(tokio::spawn(polling));
         }

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use crate::{profile::selector::Selector, server_url::ServerUrl};
+use crate::{
+    profile::selector::Selector,
+    server_url::{ServerUrl, ServerUrlError},
+};
 
 /// The server that a command is about.
 #[derive(Debug, Clone, Args)]
@@ -21,7 +24,7 @@ pub struct Which {
     #[arg(long = "env", value_name = "NAME")]
     pub environment: Option<String>,
     /// The MCP endpoint to use instead of the preset's
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = server_url)]
     pub url: Option<ServerUrl>,
     /// A name for this sign-in, to keep several accounts or servers apart
     #[arg(long, value_name = "NAME")]
@@ -56,5 +59,15 @@ pub struct NamedServer {
 impl From<NamedServer> for Selector {
     fn from(server: NamedServer) -> Self {
         server.which.of(server.server)
+    }
+}
+
+/// A server's URL. Without a scheme, it is an https URL, as in a browser.
+fn server_url(text: &str) -> Result<ServerUrl, String> {
+    let parsed = if text.contains("://") { text.parse() } else { format!("https://{text}").parse() };
+    let url: ServerUrl = parsed.map_err(|error: ServerUrlError| error.to_string())?;
+    match url.is_loopback() && !text.contains("://") {
+        true => Err(format!("a server on this machine needs its scheme: http://{text}")),
+        false => Ok(url),
     }
 }

@@ -37,6 +37,9 @@ pub struct Call {
     /// Print the server's own JSON result; with -, also read the arguments from stdin as a JSON object
     #[arg(long, value_name = "-", num_args = 0..=1)]
     pub json: Option<Option<Json>>,
+    /// Print a list of records as CSV, for a spreadsheet
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
     /// Save the image, audio or file of the result to FILE (further ones to FILE-2, FILE-3 …)
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -46,6 +49,23 @@ pub struct Call {
     /// The server that has the tool.
     #[command(flatten)]
     pub server: NamedServer,
+}
+
+impl Call {
+    /// Accepts the server as a plain word, before the tool or after it, as other commands do: every argument of a tool
+    /// has a `=`.
+    pub fn arrange(&mut self, is_server: impl Fn(&str) -> bool) {
+        if self.server.server.is_some() {
+            return;
+        }
+        let is_bare = |word: &String| !word.contains('=');
+        if let Some(at) = self.arguments.iter().position(|word| is_bare(word) && is_server(word)) {
+            self.server.server = Some(self.arguments.remove(at));
+        } else if is_server(&self.tool) && self.arguments.first().is_some_and(is_bare) {
+            let tool = self.arguments.remove(0);
+            self.server.server = Some(std::mem::replace(&mut self.tool, tool));
+        }
+    }
 }
 
 /// The word after `--json`.
@@ -82,8 +102,13 @@ finmcp never repeats a call: if the outcome is unknown, it says so. If --server
 is omitted: the default in config.toml, else the only server you are signed in
 to. In a terminal, finmcp shows you the server's questions during the call.
 
+JSON is indented in a terminal, and exactly as the server wrote it in a pipe or
+a file. --csv keeps numbers as the server wrote them; text that a spreadsheet
+would take for a formula (it starts with =, +, - or @) gets a ' in front.
+
 Examples:
   finmcp call profit_and_loss from=2025-01-01 to=2025-12-31 --server demo
+  finmcp call list_invoices --server tesorio --csv > invoices.csv
   finmcp call list_transactions limit=5 'tags:=[\"a\"]' --server asset --json
   echo '{\"from\": \"2025-01-01\", \"to\": \"2025-12-31\"}' |
     finmcp call profit_and_loss --server demo --json -";

@@ -1,33 +1,27 @@
 //! `finmcp call`.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt;
 
 use crate::{
     app::{connection::Connection, credentials::Credentials, interrupt::unless_interrupted},
     cli::tools::{Call, Json},
-    client::{ClientError, Incoming},
+    client::ClientError,
     commands::{
-        questions::{self, Host},
-        tools::no_such_tool,
+        exchange::{self, exchange, layout},
+        place::Place,
+        questions::Host,
+        tools::no_such,
     },
-    console::{Console, progress::Progress},
-    disk::replace::Replacement,
+    console::Console,
     error::{Error, ErrorKind},
     mcp::{
         message::Message,
         object::{self, Object},
     },
     settings::Settings,
-    tool::{Tool, answer::Answer, arguments},
+    tool::{Tool, answer::Answer, arguments, records},
 };
 
 /// The call's progress token.
@@ -41,9 +35,10 @@ pub async fn run(
     settings: &Arc<Settings>,
     credentials: &Credentials,
     console: Console,
-    arguments: Call,
+    mut arguments: Call,
 ) -> Result<(), Error> {
-    let Call { tool, arguments: mut words, json, output, timeout, server } = arguments;
+    arguments.arrange(|word| settings.profiles.knows(word));
+    let Call { tool, arguments: mut words, json, csv, output, timeout, server } = arguments;
     let (is_raw, from_stdin) = match json {
         None => (false, false),
         Some(None) => (true, false),
@@ -61,17 +56,14 @@ pub async fn run(
     // Checks that the file can be written before the call is made.
     let place = output.as_deref().map(Place::prepare).transpose()?;
 
-    let capabilities = if console.is_attended() { questions::CAPABILITIES } else { "{}" };
-    let mut connection = Connection::open(settings, credentials, &server.into(), timeout, capabilities).await?;
     let host = Host { console, surroundings: &settings.surroundings };
+    let mut connection = exchange::open(host, settings, credentials, &server.into(), timeout).await?;
     let result = call(host, &mut connection, &tool, &words, whole.as_deref()).await;
     connection.close().await;
     let result = result?;
 
-    let Some(result) = result.result::<&RawValue>() else {
-        return Err(ClientError::InvalidResponse("there is no result in it").into());
-    };
-    let shown = if is_raw { console.server_data(&format!("{}\n", result.get())) } else { Ok(()) };
+    let (result, layout) = (exchange::result(&result)?, layout(console));
+    let shown = if is_raw { console.server_data(&(layout.apply(result.get()) + "\n")) } else { Ok(()) };
     let answer = Answer::parse(result.get())
         .ok_or_else(|| Error::from(ClientError::InvalidResponse("it is not the result of a tool")))?;
     if answer.failed {
@@ -79,20 +71,36 @@ pub async fn run(
         let error = if is_raw {
             Error::new(ErrorKind::Failure, failed)
         } else {
-            Error::new(ErrorKind::Failure, answer.text()).while_doing(failed)
+            Error::new(ErrorKind::Failure, answer.text(layout)).while_doing(failed)
         };
         return Err(error);
     }
-    let shown = if is_raw { shown } else { console.server_data(&answer.text()) };
+    let shown = match (is_raw, csv) {
+        (true, _) => shown,
+        (false, false) => console.server_data(&answer.text(layout)),
+        (false, true) => console.server_data(&table(console, &answer)?),
+    };
     // Writes the file even if stdout was closed: the call is not repeated.
     match place {
-        Some(place) => place.keep(console, &answer)?,
+        Some(place) => place.keep(console, answer.files())?,
         None if !is_raw && answer.files().next().is_some() => {
             console.note("Files are not shown; save them with --output FILE");
         }
         None => {}
     }
     Ok(shown?)
+}
+
+/// The answer as CSV. If it is no list, prints it to stderr, so that it is not lost.
+fn table(console: Console, answer: &Answer) -> Result<String, Error> {
+    let table = records::of(answer).and_then(|records| records::csv(&records));
+    table.map_err(|error| {
+        console.say(answer.text(layout(console)).trim_end());
+        Error::from_source(ErrorKind::Failure, error)
+            .while_doing("cannot write the result as CSV")
+            .hint("the call succeeded; do not repeat it if it changes data")
+            .hint("without --csv, finmcp prints the result as it is")
+    })
 }
 
 async fn stdin() -> Result<String, Error> {
@@ -116,7 +124,7 @@ async fn call(
             let listed = connection.client.tools().await.map_err(|error| connection.error(error))?;
             let listed: Vec<Tool> = listed.iter().filter_map(|raw| Tool::parse(raw.get())).collect();
             let tool = listed.iter().find(|tool| tool.name == name);
-            let tool = tool.ok_or_else(|| no_such_tool(&connection.title, name, listed.iter()))?;
+            let tool = tool.ok_or_else(|| no_such("tool", &connection.title, name, listed.iter()))?;
             arguments::typed(tool, words)?
         }
     };
@@ -124,107 +132,5 @@ async fn call(
     params.set("name", object::text(name));
     params.set("arguments", arguments);
     params.set("_meta", format!(r#"{{"progressToken":"{PROGRESS_TOKEN}"}}"#));
-    let progress = host.console.progress();
-    let result = conversation(host, connection, &params.to_string(), &progress).await;
-    progress.hide();
-    result
-}
-
-async fn conversation(
-    host: Host<'_>,
-    connection: &mut Connection,
-    params: &str,
-    progress: &Progress,
-) -> Result<Message, Error> {
-    let title = connection.title.clone();
-    let id = connection.client.ask("tools/call", params).await.map_err(|error| connection.error(error))?;
-    loop {
-        match connection.client.next_message(&id).await {
-            Ok(Incoming::Result(result)) => return Ok(result),
-            Ok(Incoming::Notification(notice)) => report(&notice, progress),
-            Ok(Incoming::Request(question)) => {
-                progress.hide();
-                let said = match questions::answer(host, &title, &question).await? {
-                    Some(answer) => connection.client.answer(&question, &answer).await,
-                    None => connection.client.decline(&question).await,
-                };
-                said.map_err(|error| connection.error(error))?;
-            }
-            Err(error) => return Err(connection.error(error)),
-        }
-    }
-}
-
-/// Shows a progress notification; ignores the others.
-fn report(notice: &Message, progress: &Progress) {
-    #[derive(Deserialize)]
-    struct Report {
-        progress: f64,
-        total: Option<f64>,
-        #[serde(default)]
-        message: String,
-    }
-    if notice.method() == Some("notifications/progress")
-        && let Some(report) = notice.parameters::<Report>()
-    {
-        progress.show(report.progress, report.total, &report.message);
-    }
-}
-
-/// Where to write the files of a result: a path, and numbered paths next to it.
-struct Place<'a> {
-    path: &'a Path,
-    first: Replacement,
-}
-
-impl<'a> Place<'a> {
-    /// Checks that a file can be written to `path`.
-    fn prepare(path: &'a Path) -> Result<Self, Error> {
-        if path == Path::new("-") {
-            return Err(Error::new(ErrorKind::Usage, "--output cannot write to stdout")
-                .hint("give a file name, or use --json to print everything, with files in Base64"));
-        }
-        let first = match path.is_dir() {
-            true => Err(io::ErrorKind::IsADirectory.into()),
-            false => Replacement::ordinary(path.to_owned()),
-        };
-        first.map(|first| Self { path, first }).map_err(|error| {
-            let error = Error::from(error).while_doing(format!("cannot write {}", path.display()));
-            error.hint("the tool was not called; give a file in an existing folder")
-        })
-    }
-
-    /// Writes each file of `answer` to its own path; only the first may overwrite an existing file.
-    fn keep(self, console: Console, answer: &Answer) -> Result<(), Error> {
-        let mut files = answer.files();
-        let Some(bytes) = files.next() else {
-            return Err(Error::new(ErrorKind::Failure, "the result contains no file to save")
-                .hint("the tool call succeeded; do not repeat it"));
-        };
-        let (path, mut first) = (self.path, self.first);
-        let written = first.write(bytes).and_then(|()| first.put());
-        written.map_err(|error| Error::from(error).while_doing(format!("cannot write {}", path.display())))?;
-        console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
-        let mut number = 2;
-        for bytes in files {
-            let (mut file, path) = loop {
-                let path = numbered(path, number);
-                number += 1;
-                match File::create_new(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    file => break (file?, path),
-                }
-            };
-            file.write_all(bytes)?;
-            console.note(&format!("Saved {} bytes to {}", bytes.len(), path.display()));
-        }
-        Ok(())
-    }
-}
-
-/// `path` with a number before its extension: `name-2.png` and so on.
-fn numbered(path: &Path, number: usize) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{number}{extension}"))
+    exchange(host, connection, "tools/call", &params.to_string()).await
 }

@@ -32,6 +32,9 @@ pub async fn run(
     let revocation = if arguments.no_revoke { Revocation::Unwanted } else { Revocation::Wanted };
     for profile in &profiles {
         sign_out(settings, credentials, console, profile, revocation).await?;
+        if !arguments.all {
+            name_company(credentials, console, profile).await;
+        }
     }
     if arguments.all {
         for company in companies(settings) {
@@ -65,6 +68,15 @@ async fn sign_out(
         sign_out::revoke(credentials, &credential, &mut |left| words::not_revoked(console, &left)).await;
     }
     Ok(())
+}
+
+/// Says that the company sign-in stays, if there is one: other servers use it.
+async fn name_company(credentials: &Credentials, console: Console, profile: &Profile) {
+    let Ok(Some(company)) = Company::of(&profile.options) else { return };
+    if let Ok(Some(_)) = company.credential(credentials).await {
+        console.note(&format!("Still signed in to {} (company sign-in)", company.host()));
+        console.note("To end that too, sign out of every server: finmcp logout --all");
+    }
 }
 
 /// The identity providers of the saved profiles, each once.

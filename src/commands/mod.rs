@@ -3,18 +3,26 @@
 pub mod audit;
 pub mod call;
 pub mod completions;
+pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
+pub mod exchange;
 pub mod import;
 pub mod login;
 pub mod logout;
+pub mod logs;
 pub mod man;
+pub mod place;
 pub mod presets;
+pub mod profile;
+pub mod prompts;
 pub mod questions;
+pub mod resources;
 pub mod serve;
 pub mod setup;
 pub mod status;
+mod table;
 pub mod token;
 pub mod tools;
 mod words;
@@ -26,7 +34,7 @@ use crate::{
         credentials::Credentials,
         interrupt::{interrupted, unless_interrupted},
     },
-    cli::{Cli, Command},
+    cli::{Cli, Command, profile::ProfileCommand},
     console::{self, Color, Console, Voice},
     credential::choice::StoreChoice,
     error::{Error, ErrorKind},
@@ -41,6 +49,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
+        // The settings may be invalid: that is what it is for.
+        Command::Config(arguments) => config::run(console, arguments),
         command => match (Settings::load(), command) {
             (Ok(settings), command) => run_with(settings, console, command),
             (Err(error), Command::Doctor(arguments)) => doctor::without_settings(console, error, &arguments),
@@ -59,11 +69,22 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_with(settings: Settings, console: Console, command: Command) -> Result<(), Error> {
-    console::start_log(settings.log_level()?);
+    let _waiting = waits_for(&command).and_then(|text| console.waiting(text));
+    let log = match &command {
+        Command::Serve(arguments) => Some(serve::log(&settings, arguments)),
+        _ => None,
+    };
+    console::start_log(settings.log_level()?, log.clone());
     let store = match &command {
         Command::Login(arguments) if arguments.list => settings.store.clone(),
         // Only commands that users run ask for the passphrase.
         Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
+        Command::Profile(arguments) => match arguments.command {
+            ProfileCommand::Rename { .. } | ProfileCommand::Remove(_) => unlocked(settings.store.clone(), console)?,
+            ProfileCommand::List { .. } | ProfileCommand::Default { .. } => settings.store.clone(),
+        },
+        // It only looks: it chooses no passphrase for a new store.
+        Command::Doctor(_) if !settings.store.is_new() => unlocked(settings.store.clone(), console)?,
         Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
         _ => settings.store.clone(),
     };
@@ -72,6 +93,9 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let outcome = run_until_interrupted(&settings, &credentials, console, command).await;
+        if let Some(log) = log {
+            serve::log_end(&log, &outcome);
+        }
         tokio::select! {
             () = credentials.settle() => {}
             // A second Ctrl-C exits without waiting.
@@ -82,6 +106,32 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
     // A hung keychain or a read from the terminal can block a thread forever: do not wait for those.
     runtime.shutdown_background();
     outcome
+}
+
+/// What the command waits for, if that can take long.
+fn waits_for(command: &Command) -> Option<&'static str> {
+    Some(match command {
+        Command::Login(_) => "Contacting the server",
+        Command::Token(_) => "Getting the token",
+        Command::Status(_) => "Reading the credential store",
+        Command::Doctor(_) => "Checking",
+        Command::Logout(_) => "Signing out",
+        Command::Setup(_) => "Reading the clients' configurations",
+        Command::Tools(_)
+        | Command::Call(_)
+        | Command::Prompts(_)
+        | Command::Prompt(_)
+        | Command::Resources(_)
+        | Command::Resource(_) => "Connecting to the server",
+        Command::Audit(_) => "Checking the log",
+        Command::Profile(_) => "Opening the credential store",
+        // They wait for others, or print what they do.
+        Command::Serve(_) | Command::Logs(_) | Command::Config(_) | Command::Completions { .. } | Command::Man(_) => {
+            return None;
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => return None,
+    })
 }
 
 /// `store` with its passphrase, if it needs one and finmcp can ask in a terminal. Otherwise using the store fails and
@@ -109,7 +159,13 @@ async fn run_until_interrupted(
 ) -> Result<(), Error> {
     let handles_signals = match &command {
         // These handle signals themselves: a session ends cleanly, and simulated servers run until Ctrl-C.
-        Command::Serve(_) | Command::Call(_) | Command::Tools(_) => true,
+        Command::Serve(_)
+        | Command::Call(_)
+        | Command::Tools(_)
+        | Command::Prompts(_)
+        | Command::Prompt(_)
+        | Command::Resources(_)
+        | Command::Resource(_) => true,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => arguments.keep,
         _ => false,
@@ -137,10 +193,17 @@ async fn work(
         Command::Setup(arguments) => setup::run(settings, credentials, console, *arguments).await,
         Command::Tools(arguments) => tools::run(settings, credentials, console, arguments).await,
         Command::Call(arguments) => call::run(settings, credentials, console, *arguments).await,
+        Command::Profile(arguments) => profile::run(settings, credentials, console, arguments).await,
+        Command::Prompts(arguments) => prompts::list(settings, credentials, console, arguments).await,
+        Command::Prompt(arguments) => prompts::get(settings, credentials, console, arguments).await,
+        Command::Resources(arguments) => resources::list(settings, credentials, console, arguments).await,
+        Command::Resource(arguments) => resources::read(settings, credentials, console, arguments).await,
+        Command::Logs(arguments) => logs::run(settings, console, arguments).await,
         Command::Audit(arguments) => audit::run(credentials, console, arguments).await,
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(settings, credentials, console, arguments).await,
         Command::Completions { shell } => completions::run(console, shell),
         Command::Man(arguments) => man::run(console, arguments),
+        Command::Config(arguments) => config::run(console, arguments),
     }
 }

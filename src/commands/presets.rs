@@ -1,47 +1,21 @@
 //! The presets in words: the table of `finmcp login --list`, and what to know before a sign-in.
 
 use crate::{
+    commands::table,
     console::Console,
     login::options::GrantKind,
-    paragraph::hanging_indent,
     profile::provider::{Facts, Provider},
 };
-
-/// The space between two columns.
-const GAP: usize = 2;
-
-/// The narrowest last column: fits "production, sandbox".
-const NARROWEST: usize = 20;
 
 /// The presets with vendor, sign-in and environments, in lines of `width` characters: a row each, or a paragraph each
 /// where rows do not fit.
 pub fn table(providers: &[&Provider], width: usize) -> String {
     let rows: Vec<[String; 4]> = providers.iter().map(|provider| row(provider)).collect();
-    let rows: Vec<[String; 4]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows).collect();
-    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths = [widest(0), widest(1), widest(2)].map(|width| width + GAP);
-    let column: usize = widths.iter().sum();
-    if column + NARROWEST > width {
-        return rows.iter().skip(1).map(|row| paragraph(row, width)).collect();
-    }
-    let line = |[name, title, sign_in, environments]: &[String; 4]| {
-        let start = format!("{name:<0$}{title:<1$}{sign_in:<2$}", widths[0], widths[1], widths[2]);
-        let line = format!("{start}{}", hanging_indent(environments, column, width));
-        format!("{}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
+    table::table(["PRESET", "VENDOR", "SIGN-IN", "ENVIRONMENTS"], &rows, width)
 }
-
-const HEAD: [&str; 4] = ["PRESET", "VENDOR", "SIGN-IN", "ENVIRONMENTS"];
 
 fn row(provider: &Provider) -> [String; 4] {
     [provider.id.clone(), provider.title.clone(), sign_in(provider), provider.environment_names().join(", ")]
-}
-
-fn paragraph([name, title, sign_in, environments]: &[String; 4], width: usize) -> String {
-    let parts = [title, sign_in, environments].into_iter().filter(|part| !part.is_empty());
-    let text = parts.map(String::as_str).collect::<Vec<_>>().join("; ");
-    format!("{name}\n  {}", hanging_indent(&text, 2, width))
 }
 
 /// The ways to sign in, in short words.

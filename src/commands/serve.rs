@@ -17,9 +17,39 @@ use crate::{
     commands::words,
     console::Console,
     error::Error,
-    profile::selector::Selector,
+    profile::selector::{Selector, SelectorError},
+    serve_log::{NO_PROFILE, writer::Writer},
     settings::Settings,
 };
+
+/// The log of this process, in the files of the profile that it serves.
+pub fn log(settings: &Settings, arguments: &cli::Serve) -> Writer {
+    let selector = Selector::from(arguments.server.clone());
+    Writer::start(settings.logs.clone(), log_name(settings, &selector).unwrap_or_else(|_| NO_PROFILE.to_owned()))
+}
+
+/// Logs how `serve` ended.
+pub fn log_end(log: &Writer, outcome: &Result<(), Error>) {
+    match outcome {
+        Ok(()) => tracing::info!("finmcp ends"),
+        Err(error) => {
+            let why = [vec![error.message()], error.causes()].concat().join(": ");
+            tracing::info!("finmcp ends with an error: {why}; {}", error.hints().join("; "));
+        }
+    }
+    log.finish();
+}
+
+/// The name of the log for what `selector` selects.
+///
+/// # Errors
+/// It selects no profile.
+pub fn log_name(settings: &Settings, selector: &Selector) -> Result<String, SelectorError> {
+    match &selector.server {
+        Some(server) if settings.profiles.is_embedded(Some(server)) => Ok(server.clone()),
+        _ => Ok(settings.profiles.select(selector)?.name),
+    }
+}
 
 /// Relays between the client on stdin and stdout and the server. Starts without a sign-in and without a response
 /// from the server: its own responses say what is missing.
@@ -33,6 +63,7 @@ pub async fn run(
     arguments: cli::Serve,
 ) -> Result<(), Error> {
     let selector = Selector::from(arguments.server);
+    tracing::info!("finmcp {} starts", env!("CARGO_PKG_VERSION"));
     if console.is_attended() {
         console.note(
             "Waiting for MCP messages on stdin. AI clients start this command; `finmcp setup` adds it to one. \
@@ -52,6 +83,12 @@ pub async fn run(
         return relay::run(Ends { audit: server.audit(control, seal, on_failure)?, ..ends }).await;
     }
     let profile = settings.profiles.select(&selector)?;
+    tracing::info!(
+        "profile {} for {}, credentials in {}",
+        profile.name,
+        profile.server.host(),
+        credentials.store.description()
+    );
     let server = Relay { settings, credentials, profile: &profile };
     let tokens = server.tokens();
     let given = Given::read_without_stdin(arguments.registration, settings).await?;

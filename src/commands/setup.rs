@@ -2,7 +2,11 @@
 
 mod clients;
 mod keys;
+mod list;
+mod notes;
 mod serve_options;
+mod servers;
+mod writing;
 
 use std::{
     collections::BTreeSet,
@@ -13,51 +17,60 @@ use crate::{
     app::credentials::Credentials,
     cli::{self, setup::Setup},
     console::Console,
-    credential::{choice::StoreChoice, file::KeySource},
     error::{Error, ErrorKind},
-    settings::{
-        self, Settings,
-        machine::{Machine, System},
-    },
+    settings::{self, Settings, machine::Machine},
     setup::{
         change::{self, Change, Taken, Wish},
-        claude,
         client::{Client, Scope},
         deeplink::deeplink,
         document::Document,
-        entry::{self, Entry},
-        file::{Access, ConfigFile},
+        entry::Entry,
+        file::ConfigFile,
         header_command::in_shell,
-        plaintext::{self, Exposed, Place},
+        plaintext::{Exposed, Place},
         plan::{Plan, Target},
         program,
         surroundings::Surroundings,
     },
 };
 
-/// Adds the entry to the files of the selected clients, or removes it.
+/// Adds the entries to the files of the selected clients, or removes them, or lists what there is.
 ///
 /// # Errors
-/// The command line is wrong, or a file could not be read or changed.
+/// The command line is wrong, the user cancels, or a file could not be read or changed.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
     console: Console,
     mut arguments: Setup,
 ) -> Result<(), Error> {
+    arguments.arrange(|word| settings.profiles.knows(word));
     let machine = settings::machine()?;
-    let clients = clients::clients(settings, console, &machine, &mut arguments).await?;
-    let mut job = Job::new(settings, credentials, console, machine, arguments)?;
-    job.refuse_bound_tokens().await?;
-    if let [client] = clients[..] {
-        return job.run(client).await;
+    if arguments.list.list {
+        return list::run(settings, console, &machine, &arguments);
     }
+    let clients = clients::clients(settings, console, &machine, &mut arguments).await?;
+    let servers = servers::servers(settings, console, &arguments).await?;
     let mut failed = None;
-    for client in clients {
-        if let Err(error) = job.run(client).await {
-            console.report(&error);
-            failed.get_or_insert(error.kind);
+    let mut progress = Progress::default();
+    let is_single = servers.len() * clients.len() == 1;
+    for server in servers {
+        let arguments = Setup { server, ..arguments.clone() };
+        let mut job = Job::new(settings, credentials, console, machine.clone(), arguments)?;
+        job.refuse_bound_tokens().await?;
+        job.progress = std::mem::take(&mut progress);
+        for client in &clients {
+            match job.run(*client).await {
+                Ok(()) => {}
+                Err(error) if is_single => return Err(error),
+                Err(error) => {
+                    console.report(&error);
+                    failed.get_or_insert(error.kind);
+                }
+            }
         }
+        job.say_next();
+        progress = job.progress;
     }
     match failed {
         None => Ok(()),
@@ -79,6 +92,18 @@ struct Job<'a> {
     plan: Plan<'a>,
     /// The profiles that this run signed in to, with a key from a client's file.
     moved: BTreeSet<String>,
+    progress: Progress,
+    /// Whether an entry was written or was there already.
+    is_there: bool,
+}
+
+/// What this run has done for other clients and servers.
+#[derive(Default)]
+struct Progress {
+    /// The files that are backed up: the copy is of what the user had.
+    backed_up: BTreeSet<PathBuf>,
+    /// The warnings that the user has read.
+    said: BTreeSet<String>,
 }
 
 impl<'a> Job<'a> {
@@ -122,7 +147,17 @@ impl<'a> Job<'a> {
             program,
             native: arguments.native,
         };
-        Ok(Self { settings, credentials, console, machine, arguments, plan, moved: BTreeSet::new() })
+        Ok(Self {
+            settings,
+            credentials,
+            console,
+            machine,
+            arguments,
+            plan,
+            moved: BTreeSet::new(),
+            progress: Progress::default(),
+            is_there: false,
+        })
     }
 
     /// Refuses --native if the tokens are bound to a key that only finmcp has (RFC 9449).
@@ -183,8 +218,9 @@ impl<'a> Job<'a> {
         } else {
             self.write(client, &file, &document, &after, &changes).await?;
         }
+        self.is_there = true;
         self.note(client, &surroundings);
-        self.say_next();
+        self.say_options(client, &document, &wish);
         Ok(())
     }
 
@@ -198,7 +234,8 @@ impl<'a> Job<'a> {
     ) -> Result<Vec<Change>, Taken> {
         let with_entry =
             |(exposed, target): &(Exposed, Target)| (exposed.clone(), self.plan.other(exposed, target, wish));
-        change::wanted(client, document, wish, &replaced.iter().map(with_entry).collect::<Vec<_>>())
+        let replaced: Vec<(Exposed, Option<Entry>)> = replaced.iter().map(with_entry).collect();
+        change::wanted(client, document, wish, &replaced, |own| self.plan.is_same(own, &wish.entry))
     }
 
     /// Whether the user wants `found` replaced. Without a terminal to ask in, prints the command to run.
@@ -238,7 +275,13 @@ impl<'a> Job<'a> {
         false
     }
 
-    async fn remove(&self, client: Client, file: &ConfigFile, document: &Document, wish: &Wish) -> Result<(), Error> {
+    async fn remove(
+        &mut self,
+        client: Client,
+        file: &ConfigFile,
+        document: &Document,
+        wish: &Wish,
+    ) -> Result<(), Error> {
         let is_meant = |entry: &Entry| self.plan.is_same(entry, &wish.entry);
         let changes = change::unwanted(client, document, wish, is_meant).map_err(|taken| {
             Error::from_source(ErrorKind::Failure, taken)
@@ -254,129 +297,6 @@ impl<'a> Job<'a> {
         match self.arguments.output.dry_run {
             true => self.show(client, file, &after, &changes),
             false => self.write(client, file, document, &after, &changes).await,
-        }
-    }
-
-    /// Prints the difference, with secrets hidden.
-    fn show(&self, client: Client, file: &ConfigFile, after: &str, changes: &[Change]) -> Result<(), Error> {
-        if changes.is_empty() {
-            self.console.note(&format!("{} is already set up: {}", client.title(), file.path.display()));
-            return Ok(());
-        }
-        let hidden = |text: &str| {
-            let document = Document::read(client, text);
-            file.about(document.map(|document| plaintext::masked(&document, client.format())))
-        };
-        let (before, after) = (hidden(&file.text)?, hidden(after)?);
-        let path = file.path.display().to_string();
-        let old = if file.exists { &path } else { "/dev/null" };
-        let difference = similar::TextDiff::from_lines(&before, &after);
-        self.console.data(&difference.unified_diff().header(old, &path).to_string())?;
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        client: Client,
-        file: &ConfigFile,
-        document: &Document,
-        after: &str,
-        changes: &[Change],
-    ) -> Result<(), Error> {
-        let is_changed = |exposed: &Exposed| changes.iter().any(|change| change.name() == exposed.name);
-        let mut exposed = plaintext::exposed(document).into_iter().filter(|exposed| exposed.place == Place::Here);
-        let open = exposed.any(|exposed| is_changed(&exposed));
-        let access = if open { Access::Owner } else { Access::AsBefore };
-        let backup = match self.claude(client, document, changes) {
-            Some(program) => claude::write(&program, file, document, changes, access).await?,
-            None => file.replace_with_backup(after, access)?,
-        };
-        let (console, title) = (&self.console, client.title());
-        for change in changes {
-            console.note(&match change {
-                Change::Put(entry) => {
-                    format!("Added {:?} to {title} ({}). Restart {title}", entry.name, file.path.display())
-                }
-                Change::Take(name) => format!("Removed {name:?} from {}", file.path.display()),
-            });
-        }
-        match backup {
-            Some(backup) if open => {
-                let revoke = if self.moved.is_empty() { ", and revoke those tokens at the vendor" } else { "" };
-                console.say(&format!(
-                    "warning: the backup {} contains the secrets in plain text. Delete it once everything works{revoke}.",
-                    backup.display()
-                ));
-            }
-            Some(backup) => console.note(&format!("Backup: {}", backup.display())),
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Claude Code's program, if it should write the file.
-    fn claude(&self, client: Client, document: &Document, changes: &[Change]) -> Option<PathBuf> {
-        // Its command removes the whole entry, including the members that finmcp keeps.
-        let keeps = |change: &Change| {
-            let before = document.server(change.name()).filter(|_| matches!(change, Change::Put(_)));
-            before.is_some_and(|before| entry::kept(before).next().is_some())
-        };
-        let is_its_own = client == Client::ClaudeCode && self.arguments.scope == Scope::User;
-        let is_its_own = is_its_own && !changes.iter().any(keeps);
-        client.program().filter(|_| is_its_own).and_then(|name| self.machine.program(name))
-    }
-
-    /// Warns about what `serve` needs and the entry cannot contain.
-    fn note(&self, client: Client, surroundings: &Surroundings) {
-        let console = &self.console;
-        for name in surroundings.withheld.iter().filter(|_| self.plan.native) {
-            let title = client.title();
-            let reason = if self.machine.system == System::Windows {
-                "on Windows the command cannot set it"
-            } else {
-                "finmcp did not write it to the entry because it contains a password"
-            };
-            console.say(&format!(
-                "warning: {title} does not pass {name} on, and {reason}. If you need {name}, set up the entry without \
-                 --native."
-            ));
-        }
-        for name in surroundings.withheld.iter().filter(|_| !self.plan.native) {
-            console.say(&format!(
-                "warning: {name} contains a password, so finmcp did not write it to {}'s file. Set it in the \
-                 environment that starts {}, if possible without the password.",
-                client.title(),
-                client.title()
-            ));
-        }
-        if matches!(self.settings.store, StoreChoice::File { key: KeySource::Passphrase(_) | KeySource::Unknown, .. }) {
-            console.say(
-                "warning: an AI client cannot enter the passphrase of the credential store. Set \
-                 FINMCP_STORE_KEY_FILE to the path of a key file and run this command again.",
-            );
-        }
-        if self.plan.native {
-            console.say(&format!(
-                "note: with --native, {} connects to the server itself. --read-only and the other tool rules, the audit \
-                 log, the label, the shared rate limit, the translation between protocol versions and at-most-once calls \
-                 apply only through `finmcp serve`, without --native.",
-                client.title()
-            ));
-        }
-        if self.arguments.scope == Scope::Project {
-            console.say("note: the entry contains paths of this machine. Do not commit or share it.");
-        }
-    }
-
-    fn say_next(&self) {
-        let signed_out = self
-            .plan
-            .target
-            .profile
-            .as_ref()
-            .filter(|profile| profile.signed_in.is_none() && !self.moved.contains(&profile.name));
-        if let Some(profile) = signed_out {
-            self.console.say(&format!("Next, sign in: {}", profile.login_command()));
         }
     }
 }

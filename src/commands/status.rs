@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    app::{credentials::Credentials, relay::remembered},
+    app::{company::Company, credentials::Credentials, relay::remembered},
     cli,
     console::Console,
     credential::{
@@ -13,6 +13,7 @@ use crate::{
     },
     error::Error,
     mcp::revision::Era,
+    oauth::id_token,
     paragraph::hanging_indent,
     printable::printable,
     profile::{Profile, selector::Selector},
@@ -40,6 +41,8 @@ struct ProfileDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    company: Option<CompanyDocument>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     renewed_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
@@ -57,6 +60,17 @@ struct ProfileDocument {
     problem: Option<String>,
 }
 
+/// The sign-in at the company's identity provider, which this profile shares with others.
+#[derive(Serialize)]
+struct CompanyDocument {
+    issuer: String,
+    signed_in: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
 /// Prints the saved profiles, or only the one that is named. Renews no token and contacts no server.
 ///
 /// # Errors
@@ -67,9 +81,11 @@ pub async fn run(
     console: Console,
     arguments: cli::Status,
 ) -> Result<(), Error> {
-    let profiles = match Selector::from(arguments.server) {
-        selector if selector == Selector::default() => settings.profiles.all().collect(),
-        selector => vec![settings.profiles.select(&selector)?],
+    let selector = Selector::from(arguments.server);
+    let is_selective = selector != Selector::default();
+    let profiles = match is_selective {
+        false => settings.profiles.all().collect(),
+        true => vec![settings.profiles.select(&selector)?],
     };
     let mut documents = Vec::new();
     for profile in profiles {
@@ -89,7 +105,7 @@ pub async fn run(
             console.say("Not signed in to any server. Sign in with `finmcp login`; `finmcp demo` needs no account.");
         }
     }
-    for (name, problem) in settings.profiles.broken() {
+    for (name, problem) in settings.profiles.broken().filter(|_| !is_selective) {
         console.say(&format!("warning: invalid profile {name:?} in config.toml: {problem}"));
     }
     Ok(())
@@ -115,6 +131,7 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
         client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
         issuer: identity.map(|identity| identity.issuer.clone()),
         scope: scope.map(ToString::to_string),
+        company: company(credentials, &profile).await,
         renewed_at: tokens.map(|tokens| tokens.issued_at.to_string()),
         expires_at: tokens.and_then(|tokens| tokens.expires_at).map(|instant| instant.to_string()),
         renewal: credential.as_ref().map_or("sign in", renewal),
@@ -126,6 +143,19 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
         environment: profile.environment,
         server: profile.server.to_string(),
     }
+}
+
+async fn company(credentials: &Credentials, profile: &Profile) -> Option<CompanyDocument> {
+    let company = Company::of(&profile.options).ok().flatten()?;
+    let credential = company.credential(credentials).await.ok().flatten().filter(Credential::is_alive);
+    let tokens = credential.as_ref().and_then(|credential| credential.tokens.as_ref());
+    let id_token = tokens.and_then(|tokens| tokens.id_token.as_ref());
+    Some(CompanyDocument {
+        issuer: company.identity().issuer,
+        signed_in: id_token.is_some(),
+        person: tokens.and_then(|tokens| tokens.person.clone()),
+        expires_at: id_token.and_then(id_token::expiry).map(|instant| instant.to_string()),
+    })
 }
 
 /// The JSON document's word for a token that finmcp renews.
@@ -173,7 +203,8 @@ fn state(now: Timestamp, document: &ProfileDocument) -> String {
     if let Some(reason) = document.reason {
         return format!("signed out: {reason}. Sign in with:");
     }
-    let who = document.person.as_ref().or(document.client_id.as_ref());
+    let at_company = document.company.as_ref().and_then(|company| company.person.as_ref());
+    let who = document.person.as_ref().or(at_company).or(document.client_id.as_ref());
     let who = who.map(|who| format!(" as {who}")).unwrap_or_default();
     let end = document.expires_at.as_deref().and_then(|instant| instant.parse::<Timestamp>().ok());
     let until = match (document.renewal, end) {
@@ -210,9 +241,21 @@ fn table(now: Timestamp, document: &ProfileDocument) -> String {
         rows.push(("renewal", renewal.to_owned()));
         rows.push(("stored in", document.store.clone()));
     }
+    rows.extend(document.company.as_ref().map(|company| ("company", company_text(now, company))));
     rows.extend(document.era.map(|era| ("protocol", era.revisions().to_owned())));
     let rows = rows.into_iter().map(|(name, value)| format!("  {name:<13} {}\n", printable(&value)));
     format!("{}\n{}", document.profile, rows.collect::<String>())
+}
+
+/// Where the user is signed in, as whom, and until when.
+fn company_text(now: Timestamp, company: &CompanyDocument) -> String {
+    let CompanyDocument { issuer, signed_in, person, expires_at } = company;
+    if !signed_in {
+        return format!("signed out of {issuer}");
+    }
+    let person = person.as_ref().map(|person| format!(" as {person}")).unwrap_or_default();
+    let end = expires_at.as_deref().map(|end| format!(", ID token expires {}", distance(now, end)));
+    format!("signed in to {issuer}{person}{}", end.unwrap_or_default())
 }
 
 /// An instant, and how long ago it was or how soon it will be.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     app::{connection::Connection, credentials::Credentials},
     cli::tools::Tools,
+    commands::exchange::layout as layout_of,
     console::Console,
     error::{Error, ErrorKind},
     settings::Settings,
@@ -32,7 +33,7 @@ pub async fn run(
         listed?.into_iter().filter_map(|raw| Tool::parse(raw.get()).map(|tool| (raw, tool))).collect();
     for name in &arguments.tool {
         if !listed.iter().any(|(_, tool)| tool.name == *name) {
-            return Err(no_such_tool(&title, name, listed.iter().map(|(_, tool)| tool)));
+            return Err(no_such("tool", &title, name, listed.iter().map(|(_, tool)| tool)));
         }
     }
     let wanted = |tool: &Tool| arguments.tool.is_empty() || arguments.tool.contains(&tool.name);
@@ -40,7 +41,7 @@ pub async fn run(
     if arguments.json {
         let list: Vec<Box<RawValue>> = listed.map(|(raw, _)| raw).collect();
         let text = serde_json::to_string(&list).map_err(std::io::Error::other)?;
-        console.server_data(&(text + "\n"))?;
+        console.server_data(&(layout_of(console).apply(&text) + "\n"))?;
         return Ok(());
     }
     let tools: Vec<Tool> = listed.map(|(_, tool)| tool).collect();
@@ -51,12 +52,12 @@ pub async fn run(
     Ok(())
 }
 
-/// The error for an unknown tool, with the names of the tools that `title` has.
-pub fn no_such_tool<'a>(title: &str, name: &str, tools: impl Iterator<Item = &'a Tool>) -> Error {
-    let names: Vec<&str> = tools.map(|tool| &*tool.name).collect();
-    let error = Error::new(ErrorKind::Usage, format!("{title} has no tool {name:?}"));
+/// The error for an unknown `kind` of thing called `name`, with the names that `title` has.
+pub fn no_such<'a>(kind: &str, title: &str, name: &str, known: impl Iterator<Item = &'a Tool>) -> Error {
+    let names: Vec<&str> = known.map(|known| &*known.name).collect();
+    let error = Error::new(ErrorKind::Usage, format!("{title} has no {kind} {name:?}"));
     if names.is_empty() {
-        error.hint(format!("{title} has no tools; your account may not have access to any"))
+        error.hint(format!("{title} has no {kind}s; your account may not have access to any"))
     } else {
         error.hint(format!("use one of: {}", names.join(", ")))
     }

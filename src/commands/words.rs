@@ -61,6 +61,12 @@ pub fn not_revoked(console: Console, left: &NotRevoked) {
 }
 
 fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
+    // The line would overwrite what the user pastes.
+    match progress {
+        Progress::Answered => console.now_waiting("Getting the token"),
+        Progress::Waiting(_) | Progress::PasteHere => console.rest(),
+        _ => {}
+    }
     match progress {
         Progress::Busy(pause) => {
             let wait = span::format_duration(pause.as_secs());
@@ -70,6 +76,8 @@ fn show(console: Console, title: &str, command: &str, progress: Progress<'_>) {
             console.say(&format!("Sign in to {title} at {}", url.host()));
             console.say(&format!("If no browser opens, open this address:\n\n  {url}\n"));
         }
+        // The user at a terminal may be at another computer, and is told the new address.
+        Progress::Link(_) => {}
         Progress::PageAgain(url) => {
             console.say(&format!(
                 "The address above has expired. Unless you are signing in already, open this one:\n\n  {url}\n"

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     conversation::transport::Transport,
     mcp::{
+        introduction,
         message::Message,
         meta,
         object::{self, Object},
@@ -158,6 +159,18 @@ impl Description {
     /// A capability that the server declares, as JSON; `path` is `["tools", "listChanged"]`, for example.
     pub fn capability(&self, path: &[&str]) -> Option<String> {
         object::found(self.members().get("capabilities")?, path)
+    }
+
+    /// Logs who the server says it is, and how it is spoken to.
+    pub fn log(&self) {
+        let members = self.members();
+        let server = match self.era {
+            Era::Legacy => members.get("serverInfo").map(str::to_owned),
+            Era::Modern => members.get("_meta").and_then(|meta| object::found(meta, &[meta::SERVER])),
+        };
+        let (era, server) =
+            (self.era.revisions(), introduction::name_and_version(server.as_deref().unwrap_or_default()));
+        tracing::info!("server: {server}, {era}, over {}", self.transport.name());
     }
 
     /// The revisions that a modern server supports, latest last.

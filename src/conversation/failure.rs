@@ -243,6 +243,23 @@ impl Failure {
         }
     }
 
+    /// Logs that `what` is due to this failure. Without the server's reason, which may repeat what the client sent.
+    pub fn log(&self, what: &str) {
+        match self {
+            Self::Status { status, .. } => {
+                tracing::info!("{what}: the server responded with HTTP {}", status.as_u16());
+            }
+            Self::Redirected { status, .. } => {
+                tracing::info!("{what}: the server redirects elsewhere (HTTP {})", status.as_u16());
+            }
+            Self::Http(error) => match error.why_unreachable() {
+                Some(why) => tracing::info!("{what}: {error}: {why}"),
+                None => tracing::info!("{what}: {error}"),
+            },
+            failure => tracing::info!("{what}: {failure}"),
+        }
+    }
+
     /// How long the server asks to wait, in its own number (RFC 9110 section 10.2.3).
     pub fn asked_wait(&self) -> Option<Duration> {
         match self {

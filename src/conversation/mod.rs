@@ -16,6 +16,7 @@
 mod acknowledged;
 pub mod description;
 mod event;
+pub mod extension;
 pub mod failure;
 mod gate;
 mod held;
@@ -42,6 +43,7 @@ pub use crate::conversation::{
 use crate::{
     conversation::{
         description::Description,
+        extension::Extension,
         failure::Refusal,
         gate::Gate,
         known::Known,
@@ -60,6 +62,7 @@ use crate::{
         meta::SUBSCRIPTION_ID,
         revision::Era,
     },
+    printable::quoted,
 };
 
 /// The conversation between one client and one server.
@@ -69,6 +72,8 @@ pub struct Conversation {
     /// The layer next to the client comes first.
     layers: [Box<dyn Layer>; 6],
     session: Session,
+    /// The extension that finmcp declares to the server.
+    extension: Option<Extension>,
     client_input: ClientInput,
     /// Actions of the session that are still to be handled.
     session_actions: VecDeque<SessionAction>,
@@ -100,10 +105,16 @@ impl Conversation {
                 Box::<ToolList>::default(),
             ],
             session,
+            extension: None,
             client_input: ClientInput::Open,
             session_actions: VecDeque::new(),
             actions: Vec::new(),
         }
+    }
+
+    /// Declares `extension` to the server.
+    pub fn declaring(self, extension: Option<Extension>) -> Self {
+        Self { extension, ..self }
     }
 
     /// How many of the client's messages are in flight or waiting.
@@ -121,13 +132,26 @@ impl Conversation {
         match event {
             Event::Received(message) => self.received(message.recorded()),
             Event::Malformed(malformed) => self.actions.push(Action::Write(reply::malformed(malformed))),
-            Event::Closed => self.close(),
+            Event::Closed => {
+                tracing::info!("the client has closed its side");
+                self.close();
+            }
             Event::Network(event) => self.handle_in_session(event),
             Event::Woken(alarm) => self.signal(&Signal::Woken(alarm)),
-            Event::SignInOffered(invitation) => self.signal(&Signal::SignInOffered(invitation)),
-            Event::SignedIn => self.signal(&Signal::SignedIn),
-            Event::SignInFailed(reason) => self.signal(&Signal::SignInFailed(reason)),
+            Event::SignInOffered(invitation) => {
+                tracing::info!("the sign-in page is ready");
+                self.signal(&Signal::SignInOffered(invitation));
+            }
+            Event::SignedIn => {
+                tracing::info!("signed in");
+                self.signal(&Signal::SignedIn);
+            }
+            Event::SignInFailed(reason) => {
+                tracing::info!("the sign-in failed: {reason}");
+                self.signal(&Signal::SignInFailed(reason));
+            }
             Event::Stopping => {
+                tracing::info!("stopping");
                 self.close();
                 self.handle_in_session(session::Event::Stopping);
                 self.run_session_actions();
@@ -191,6 +215,7 @@ impl Conversation {
             let Some(passed) = passed else { return };
             refusal = passed;
         }
+        refusal.failure.log(&format!("{} failed", quoted(refusal.message.method().unwrap_or("a notification"))));
         self.actions.extend(self.known.labels.refused(&refusal).map(Action::Write));
     }
 
@@ -235,6 +260,13 @@ impl Conversation {
         let bottom = self.layers.len();
         while let Some(action) = self.session_actions.pop_front() {
             match action {
+                SessionAction::Do(Task::Post(exchange, message, headers)) => {
+                    let message = match self.extension {
+                        Some(extension) => extension.declared_in(message),
+                        None => message,
+                    };
+                    self.actions.push(Action::Do(Task::Post(exchange, message, headers)));
+                }
                 SessionAction::Do(task) => self.actions.push(Action::Do(task)),
                 SessionAction::Answer(message, method) => {
                     self.server_sent(bottom, ServerMessage { message, method: Some(method), within: None });

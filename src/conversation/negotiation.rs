@@ -12,7 +12,10 @@ use crate::{
         transport::Transport,
     },
     mcp::{
+        introduction,
         message::{Kind, Message},
+        meta,
+        object::{self, Object},
         revision::Era,
     },
 };
@@ -71,6 +74,7 @@ impl Negotiation {
             Era::Legacy => Some(message),
             Era::Modern if message.method() != Some("server/discover") && server_is_modern => {
                 self.stage = Stage::Assumed;
+                log_client(&message);
                 Some(message)
             }
             Era::Modern => {
@@ -88,6 +92,7 @@ impl Negotiation {
         out.push(Step::Reset);
         self.negotiations += 1;
         known.client = Era::of_message(&opening);
+        log_client(&opening);
         if known.shown == ShownTools::Remembered {
             known.shown = ShownTools::Own;
         }
@@ -123,6 +128,7 @@ impl Negotiation {
         match result {
             ProbeResult::Known(description, answer) => {
                 let Some(probing) = self.probing() else { return };
+                description.log();
                 let description = description.with_tools_of(known.server.as_ref());
                 let is_different =
                     known.server.as_ref().is_none_or(|server| !server.describes_the_same_as(&description));
@@ -148,6 +154,7 @@ impl Negotiation {
             }
             ProbeResult::Next(probe) => self.send_probe(probe, known, out),
             ProbeResult::OutOfReach(refusal) => {
+                refusal.failure.log("connecting failed");
                 self.respond_for_server(known, out);
                 let held = self.probing().map(Probing::take_requests).unwrap_or_default();
                 for message in held {
@@ -167,6 +174,7 @@ impl Negotiation {
 
     /// The server speaks neither era.
     fn rejected(&mut self, answer: Option<Message>, failure: &Arc<Failure>, out: &mut Vec<Step>) {
+        failure.log("connecting failed");
         self.switch_to(Transport::default(), out);
         let Some(probing) = self.probing() else { return };
         let mut refused = probing.take_requests();
@@ -223,6 +231,7 @@ impl Negotiation {
 
     /// The server has taken longer than a client should wait.
     fn respond_for_slow_server(&mut self, known: &mut Known, out: &mut Vec<Step>) {
+        tracing::info!("no answer from the server yet: answering in its place");
         self.respond_for_server(known, out);
         let Some(probing) = self.probing() else { return };
         for list in probing.take_lists() {
@@ -232,6 +241,18 @@ impl Negotiation {
             }
         }
     }
+}
+
+/// Logs who the client says it is.
+fn log_client(message: &Message) {
+    let client = match message.method() {
+        Some("initialize") => {
+            message.parameters::<Object<'_>>().and_then(|all| all.get("clientInfo").map(str::to_owned))
+        }
+        _ => message.parameters::<Object<'_>>().and_then(|all| object::found(all.get("_meta")?, &[meta::CLIENT])),
+    };
+    let era = Era::of_message(message).revisions();
+    tracing::info!("client: {}, {era}", introduction::name_and_version(client.as_deref().unwrap_or_default()));
 }
 
 impl Layer for Negotiation {

@@ -16,6 +16,16 @@ pub enum Transport {
     HttpSse,
 }
 
+impl Transport {
+    /// Its name in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "Streamable HTTP",
+            Self::HttpSse => "HTTP with SSE",
+        }
+    }
+}
+
 /// Whether this status of a POST suggests that the URL accepts no messages, so that an HTTP+SSE server may be behind
 /// it (MCP 2026-07-28 transports, "HTTP+SSE Transport (2024-11-05)").
 pub fn suggests_no_endpoint(status: StatusCode) -> bool {

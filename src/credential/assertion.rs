@@ -21,7 +21,7 @@ use crate::{
     oauth::{
         client::{Grant, TokenExchange, TokenRequest, exchange_token, request_token},
         error::{OAuthError, TokenError},
-        jwt,
+        id_token, jwt,
         token_set::TokenSet,
     },
     secret::Secret,
@@ -157,7 +157,10 @@ impl IdentityProvider {
         let host = self.token_endpoint.host();
         let id_token = match (&self.id_token, id_token) {
             (IdToken::File(path), _) => read(path).await?,
-            (IdToken::SignIn(_), Some(token)) => token,
+            (IdToken::SignIn(_), Some(token)) => {
+                id_token::check_parties(&token, &self.issuer, &self.registration.client_id)?;
+                token
+            }
             (IdToken::SignIn(_), None) => return Err(TokenError::Unusable("it contains no ID token").into()),
         };
         let exchange = TokenExchange {

@@ -170,6 +170,8 @@ pub(super) struct RegistrationDocument<'a> {
     certificate: Option<Cow<'a, str>>,
     authentication: AuthenticationDocument,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_signing_alg: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     redirect_uri: Option<Cow<'a, str>>,
     /// In milliseconds of the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -334,6 +336,7 @@ impl<'a> From<&'a ClientRegistration> for RegistrationDocument<'a> {
                 ClientAuthentication::PrivateKeyJwt => AuthenticationDocument::PrivateKeyJwt,
                 ClientAuthentication::Certificate => AuthenticationDocument::Certificate,
             },
+            token_endpoint_auth_signing_alg: registration.key_algorithm.map(|algorithm| algorithm.name().into()),
             redirect_uri: registration.redirect_uri.as_ref().map(Cow::from),
             expires_at: registration.expires_at.map(Timestamp::as_millisecond),
             withheld: Some(&registration.withheld).filter(|scope| !scope.is_empty()).map(Scope::to_string),
@@ -357,6 +360,10 @@ impl TryFrom<RegistrationDocument<'_>> for ClientRegistration {
                 AuthenticationDocument::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt,
                 AuthenticationDocument::Certificate => ClientAuthentication::Certificate,
             },
+            key_algorithm: document
+                .token_endpoint_auth_signing_alg
+                .map(|name| parsed(&name, "signature algorithm"))
+                .transpose()?,
             redirect_uri: document.redirect_uri.map(Cow::into_owned),
             expires_at: document.expires_at.map(time).transpose()?,
             withheld: document.withheld.map(|scope| parsed(&scope, "scope")).transpose()?.unwrap_or_default(),

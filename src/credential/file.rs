@@ -105,6 +105,10 @@ impl CredentialStore for FileStore {
         self.run(move |folder| folder.delete(&entry)).boxed()
     }
 
+    fn examine(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.run(Folder::examine).boxed()
+    }
+
     fn description(&self) -> String {
         format!("encrypted files in {}", self.0.path.display())
     }
@@ -118,6 +122,19 @@ impl Folder {
                 Err(StoreError::Corrupt(text))
             }
             outcome => outcome,
+        }
+    }
+
+    /// Checks the key, without creating the entry for that.
+    fn examine(&self) -> Result<(), StoreError> {
+        match self.read(KEY_PROOF) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => match &self.source {
+                KeySource::KeyFile(path) => read_key_file(path).map(drop),
+                KeySource::Passphrase(_) | KeySource::Unknown => Ok(()),
+            },
+            Err(StoreError::Corrupt(_)) => Err(StoreError::AnotherKey(self.path.display().to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -268,7 +285,10 @@ fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         StoreError::Unsafe(UnsafePlace { problem: format!("the key file {} {problem}", path.display()), fix })
     };
     let other = || "set FINMCP_STORE_KEY_FILE to the file with the key".to_owned();
-    let file = File::open(path).map_err(|error| unusable(format!("cannot be read: {error}"), other()))?;
+    let file = File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::NoKeyFile(path.display().to_string()),
+        _ => unusable(format!("cannot be read: {error}"), other()),
+    })?;
     let metadata = file.metadata().map_err(failed("look at", path))?;
     if !metadata.is_file() {
         return Err(unusable("is not a regular file".to_owned(), other()));

@@ -174,6 +174,7 @@ mod tests {
             client_id: id.to_owned(),
             client_secret: Some(Secret::new("s".to_owned())),
             certificate: None,
+            key_algorithm: None,
             authentication: ClientAuthentication::Body,
             redirect_uri: Some("http://127.0.0.1:5000/callback".to_owned()),
             expires_at: None,

@@ -41,7 +41,7 @@ use crate::{
 
 /// How long to wait for the lock: longer than its holder may need for one request
 /// ([`crate::http::DOCUMENT_DEADLINE`]) and a few calls of the store.
-const LOCK_DEADLINE: Duration = Duration::from_secs(45);
+pub(super) const LOCK_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long a caller waits for a renewal while the old token is valid.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -476,7 +476,7 @@ impl Account {
             ..credential
         };
         match self.save(&renewed).await {
-            Ok(()) => tracing::debug!(generation = renewed.generation, "saved a renewed sign-in"),
+            Ok(()) => tracing::info!(generation = renewed.generation, "saved a renewed sign-in"),
             Err(error) => {
                 tracing::warn!(%error, "a renewed sign-in could not be saved; trying again");
                 // The other grants can request a token at any time.
@@ -500,7 +500,7 @@ impl Account {
                 .adopt(&Need::Usable, stored.as_ref())
                 .ok_or_else(|| TokenSourceError::Unavailable(Arc::new(refusal)));
         }
-        tracing::debug!(error = %refusal, "the server has ended the sign-in");
+        tracing::info!(error = %refusal, "the server has ended the sign-in");
         let is_forgotten = refusal.is_invalid_client() && refused.registration.is_dynamic();
         let end = if is_forgotten { End::ClientForgotten } else { End::Refused };
         let mut ended = Credential { generation: refused.generation.saturating_add(1), end: Some(end), ..refused };

@@ -1,6 +1,6 @@
 //! The interface of a credential store, and its errors.
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use zeroize::Zeroizing;
 
 use crate::disk::private_folder::UnsafePlace;
@@ -24,6 +24,16 @@ pub trait CredentialStore: Send + Sync {
     /// # Errors
     /// Any [`StoreError`].
     fn delete<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Whether the store works with the key or the login that finmcp has, as far as reading tells. Changes nothing.
+    ///
+    /// # Errors
+    /// Any [`StoreError`].
+    fn examine(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        /// No entry has this name.
+        const NO_ENTRY: &str = "finmcp-proof";
+        async { self.load(NO_ENTRY).await.map(drop) }.boxed()
+    }
 
     /// The store's display name, for example "the desktop keyring", or a path.
     fn description(&self) -> String;
@@ -53,6 +63,9 @@ pub enum StoreError {
     /// The file store is unsafe: wrong permissions, a symbolic link, an invalid key file.
     #[error("the file store is not safe to use: {0}")]
     Unsafe(UnsafePlace),
+    /// The key file of the file store does not exist. The value is its path.
+    #[error("the key file {0} does not exist")]
+    NoKeyFile(String),
     /// The file store was created with another key file or passphrase. The value is its folder.
     #[error("the file store in {0} is encrypted with another key or passphrase")]
     AnotherKey(String),

@@ -3,7 +3,7 @@
 use crate::{
     doctor::{
         findings::Findings,
-        step::{Finding, Trouble},
+        step::{Finding, StepName, Trouble},
         subject::Subject,
     },
     error::Error,
@@ -21,20 +21,20 @@ pub enum Origin {
     Server(Box<AuthorizationServer>),
 }
 
-const STEPS: [&str; 3] = ["resource", "issuer", "metadata"];
+const STEPS: [StepName; 3] = [StepName::Resource, StepName::Issuer, StepName::Metadata];
 
 /// Reads the server's metadata and those of its authorization server; on failure returns the step that failed.
 pub async fn examine(
     subject: &Subject<'_>,
     inquiry: &Inquiry<'_>,
-    probe: Result<&Probe, &'static str>,
+    probe: Result<&Probe, StepName>,
     findings: &mut Findings<'_>,
-) -> Result<Origin, &'static str> {
+) -> Result<Origin, StepName> {
     if let Some(endpoint) = &subject.profile.options.token_endpoint {
-        findings.note("resource", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
-        findings.note("issuer", Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        findings.note(StepName::Resource, Finding::Ok("not needed: the token endpoint is configured".to_owned()));
+        findings.note(StepName::Issuer, Finding::Ok("not needed: the token endpoint is configured".to_owned()));
         findings.note(
-            "metadata",
+            StepName::Metadata,
             Finding::Ok(format!("not needed: the preset or config.toml sets the token endpoint {endpoint}")),
         );
         let issuer = subject.profile.options.issuer.clone();
@@ -46,13 +46,13 @@ pub async fn examine(
         }
         return Ok(Origin::Nowhere);
     }
-    let probe = probe.inspect_err(|cause| findings.skip(&STEPS, cause))?;
+    let probe = probe.inspect_err(|cause| findings.skip(&STEPS, *cause))?;
     let resource = match inquiry.protected_resource(probe).await {
         Ok(resource) => resource,
         Err(error) => {
-            findings.note("resource", Finding::Failed(failed(error)));
-            findings.skip(&STEPS[1..], "resource");
-            return Err("resource");
+            findings.note(StepName::Resource, Finding::Failed(failed(error)));
+            findings.skip(&STEPS[1..], StepName::Resource);
+            return Err(StepName::Resource);
         }
     };
     let said = match (&resource, probe) {
@@ -62,7 +62,7 @@ pub async fn examine(
         }
         (None, _) => "the server publishes no resource metadata and requires no sign-in".to_owned(),
     };
-    findings.note("resource", Finding::Ok(said));
+    findings.note(StepName::Resource, Finding::Ok(said));
     let outcome = inquiry.authorization_server(probe, resource.as_ref()).await;
     let named = match (&outcome, inquiry.issuer(resource.as_ref())) {
         (Ok(Some(server)), _) => server.issuer.clone(),
@@ -70,21 +70,21 @@ pub async fn examine(
         (Ok(None), None) => "none: the server requires no sign-in".to_owned(),
         (Err(_), None) => "the server names no authorization server".to_owned(),
     };
-    findings.note("issuer", Finding::Ok(named));
+    findings.note(StepName::Issuer, Finding::Ok(named));
     match outcome {
         Ok(Some(server)) => {
             let finding = judge(subject, &server);
             let is_bad = matches!(finding, Finding::Failed(_));
-            findings.note("metadata", finding);
-            if is_bad { Err("metadata") } else { Ok(Origin::Server(Box::new(server))) }
+            findings.note(StepName::Metadata, finding);
+            if is_bad { Err(StepName::Metadata) } else { Ok(Origin::Server(Box::new(server))) }
         }
         Ok(None) => {
-            findings.note("metadata", Finding::Ok("not needed: the server requires no sign-in".to_owned()));
+            findings.note(StepName::Metadata, Finding::Ok("not needed: the server requires no sign-in".to_owned()));
             Ok(Origin::Nowhere)
         }
         Err(error) => {
-            findings.note("metadata", Finding::Failed(failed(error)));
-            Err("metadata")
+            findings.note(StepName::Metadata, Finding::Failed(failed(error)));
+            Err(StepName::Metadata)
         }
     }
 }

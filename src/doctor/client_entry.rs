@@ -16,10 +16,14 @@ use zeroize::Zeroizing;
 use crate::{
     bridge::stdio::downstream,
     client,
-    doctor::step::{Finding, Trouble},
+    doctor::{
+        step::{Finding, StepName, Trouble},
+        store,
+    },
     error::ErrorKind,
     printable,
     profile::Profile,
+    settings::Settings,
     setup::{
         client::{Client, Scope},
         entry::Entry,
@@ -38,6 +42,9 @@ const LIMIT: u64 = 1 << 20;
 /// The variables that configure a proxy.
 const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
+/// The variables that open the file store.
+const STORE_KEYS: [&str; 2] = ["FINMCP_STORE_KEY_FILE", "FINMCP_STORE_PASSPHRASE"];
+
 /// What a program printed.
 struct Printed {
     status: ExitStatus,
@@ -47,14 +54,27 @@ struct Printed {
     said: String,
 }
 
+/// What this process knows of the sign-in of an entry's profile.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SignIn {
+    /// Whether there is one that has not ended.
+    pub is_live: bool,
+    /// Whether its tokens are bound to a key, which no AI client has.
+    pub is_bound: bool,
+    /// The step that keeps this process from using it.
+    pub obstacle: Option<StepName>,
+}
+
 /// An entry, and what it should do.
 pub struct Attempt<'a> {
+    pub settings: &'a Settings,
     pub client: Client,
     /// Who the entry is for.
     pub scope: Scope,
     pub entry: &'a Entry,
     /// The profile that the entry serves, if its arguments name a known server.
     pub profile: Option<&'a Profile>,
+    pub sign_in: SignIn,
     /// The variables of this process that the client passes on.
     pub variables: Vec<(OsString, OsString)>,
     /// Whether this process reaches the server through a proxy.
@@ -67,7 +87,9 @@ impl Attempt<'_> {
         if self.profile.is_none() {
             let trouble = self.trouble("its arguments do not name a known server");
             let arguments = format!("the arguments are: {}", self.entry.arguments.join(" "));
-            return Finding::Failed(trouble.because(arguments).with_hint(self.hints()));
+            let command = format!("finmcp setup {} SERVER --name {} --force", self.client.id(), self.entry.name);
+            let hint = format!("run `{command}` with one that `finmcp status` or `finmcp login --list` lists");
+            return Finding::Failed(trouble.because(arguments).with_hint(hint));
         }
         // A project's file may come from another author: doctor must not run the programs that it names.
         if self.scope == Scope::Project {
@@ -77,6 +99,9 @@ impl Attempt<'_> {
             Ok(version) => version,
             Err(finding) => return finding,
         };
+        if self.sign_in.obstacle == Some(StepName::Store) {
+            return Finding::Skipped(StepName::Store);
+        }
         if let Err(trouble) = self.finds_sign_in().await {
             return Finding::Failed(trouble);
         }
@@ -128,7 +153,12 @@ impl Attempt<'_> {
             #[serde(default)]
             problem: Option<String>,
         }
-        let Some(profile) = self.profile.filter(|profile| profile.signed_in.is_some()) else { return Ok(()) };
+        let Some(profile) = self.profile.filter(|_| self.sign_in.is_live) else { return Ok(()) };
+        if store::needs_passphrase(self.settings) && !STORE_KEYS.iter().any(|name| self.passes(name)) {
+            let trouble = self.trouble("cannot open the credential store").because("it cannot enter the passphrase");
+            let hint = store::with_key_file(self.settings, &profile.login_command(), &self.setup_command());
+            return Err(trouble.with_hint(hint));
+        }
         let unknown = |why: String| self.trouble("cannot find your sign-in").because(why).with_hint(self.hints());
         let text = self.output(&["status", "--json"]).await.map_err(|error| unknown(error.to_string()))?;
         let rows: Vec<Row> =
@@ -193,17 +223,23 @@ impl Attempt<'_> {
         }
     }
 
-    /// Why the command printed no headers, with the command's own hint if it printed one.
+    /// Why the command printed no headers, by its exit code and by what this process knows.
     fn refused(&self, printed: &Printed) -> Finding {
-        let line = |start: &str| printed.said.lines().find_map(|line| line.strip_prefix(start)).map(printable::quoted);
-        let trouble = self.trouble("prints no headers").because(line("error: ").unwrap_or_default());
+        let lines = printed.said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+        let trouble = self.trouble("prints no headers").because(printable::quoted(&lines.join("; ")));
         let login_required = i32::from(ErrorKind::LoginRequired.exit_code());
-        let Some(profile) = self.profile.filter(|_| printed.status.code() == Some(login_required)) else {
-            return Finding::Failed(trouble.with_hint(line("hint: ").unwrap_or_else(|| self.hints())));
-        };
-        let trouble = trouble.with_hint(format!("run `{}`", profile.login_command()));
-        // Signed out is a normal state.
-        if profile.signed_in.is_none() { Finding::Warning(trouble) } else { Finding::Failed(trouble) }
+        if let Some(profile) = self.profile.filter(|_| printed.status.code() == Some(login_required)) {
+            let trouble = trouble.with_hint(format!("run `{}`", profile.login_command()));
+            // Signed out is a normal state.
+            return if self.sign_in.is_live { Finding::Failed(trouble) } else { Finding::Warning(trouble) };
+        }
+        match self.sign_in {
+            SignIn { obstacle: Some(step), .. } => Finding::Skipped(step),
+            SignIn { is_bound: true, .. } => Finding::Failed(
+                trouble.with_hint(format!("use an entry without --native: run `{}`", self.command_of_setup(false))),
+            ),
+            SignIn { .. } => Finding::Failed(trouble.with_hint(self.hints())),
+        }
     }
 
     /// What the program prints on stdout and stderr, and its end.
@@ -254,16 +290,25 @@ impl Attempt<'_> {
         Trouble::new(self.named(what))
     }
 
-    /// The command that rewrites the entry.
+    /// What rewrites the entry.
     fn hints(&self) -> String {
+        format!("run `{}` to rewrite the entry", self.setup_command())
+    }
+
+    /// The command that rewrites the entry as it is.
+    fn setup_command(&self) -> String {
+        self.command_of_setup(self.entry.url.is_some())
+    }
+
+    fn command_of_setup(&self, is_native: bool) -> String {
         let server = self.profile.map(|profile| format!(" {}", profile.selector_text())).unwrap_or_default();
         let name = match self.profile.is_some_and(|profile| profile.name == self.entry.name) {
             true => String::new(),
             false => format!(" --name {}", self.entry.name),
         };
         let scope = if self.scope == Scope::Project { " --scope project" } else { "" };
-        let native = if self.entry.url.is_some() { " --native" } else { "" };
-        format!("run `finmcp setup {}{server}{name}{scope}{native} --force` to rewrite the entry", self.client.id())
+        let native = if is_native { " --native" } else { "" };
+        format!("finmcp setup {}{server}{name}{scope}{native}", self.client.id())
     }
 }
 

@@ -6,8 +6,7 @@ use crate::{
     client::{Client, ClientError},
     doctor::{
         findings::Findings,
-        network::{Answered, SET_CLOCK},
-        step::{Finding, Trouble},
+        step::{Finding, StepName, Trouble},
         subject::Subject,
     },
     error::{Error, ErrorKind},
@@ -23,49 +22,63 @@ pub async fn examine(client: &mut Client) -> Result<usize, ClientError> {
     Ok(client.tools().await?.len())
 }
 
-/// Records the number of tools, the server's name and its protocol revisions, or why there is no response. Returns true
-/// if the server rejected the token.
+/// Records the number of tools, the server's name and its protocol revisions, or why there is no response. Returns what
+/// happened if a wrong clock is to blame: with `is_of_clock`, a rejected token is.
 pub fn note(
     subject: &Subject<'_>,
     outcome: Result<(usize, String, Option<Era>), Error>,
-    answered: Option<&Answered>,
+    is_of_clock: bool,
     findings: &mut Findings<'_>,
-) -> bool {
-    match outcome {
+) -> Option<String> {
+    let error = match outcome {
         Ok((tools, name, era)) => {
             let era = era.map(|era| format!(", speaks {}", era.revisions())).unwrap_or_default();
-            findings.note("handshake", Finding::Ok(format!("{name}{era}")));
-            let finding = match tools {
-                0 => Finding::Warning(
-                    Trouble::new("the server lists no tools")
-                        .because("your account may not have access to any")
-                        .with_hint("ask your account's administrator for access"),
-                ),
-                1 => Finding::Ok("1 tool".to_owned()),
-                tools => Finding::Ok(format!("{tools} tools")),
-            };
-            findings.note("tools", finding);
-            false
+            findings.note(StepName::Handshake, Finding::Ok(format!("{name}{era}")));
+            findings.note(StepName::Tools, listed(tools));
+            return None;
         }
-        Err(error) => {
-            let is_rejected = error.kind == ErrorKind::LoginRequired;
-            let mut trouble = Trouble::from(error);
-            if is_rejected {
-                trouble = trouble.because("the token is valid by this machine's clock, but the server rejects it");
-                if let Some(wrong) = answered.and_then(Answered::wrong_clock) {
-                    trouble = trouble.because(wrong).with_hint(SET_CLOCK);
-                }
+        Err(error) => error,
+    };
+    let is_rejected = error.kind == ErrorKind::LoginRequired;
+    let cause = match is_rejected {
+        true if is_of_clock => Some(StepName::Clock),
+        // The server asks for the scope that the sign-in lacks.
+        true if findings.has_failed(StepName::Scope) => Some(StepName::Scope),
+        _ => None,
+    };
+    if let Some(cause) = cause {
+        findings.skip(&[StepName::Handshake, StepName::Tools], cause);
+        return (cause == StepName::Clock).then(|| error.message());
+    }
+    let kind = error.kind;
+    let mut trouble = Trouble::from(error);
+    if is_rejected {
+        trouble = trouble.because("the token is valid by this machine's clock, but the server rejects it");
+    }
+    if trouble.hints.is_empty() {
+        trouble.hints.extend(match kind {
+            ErrorKind::LoginRequired => Some(format!("run `{}`", subject.profile.login_command())),
+            ErrorKind::Network | ErrorKind::Failure => {
+                Some("try again later; if it keeps failing, contact the server's operator".to_owned())
             }
-            if trouble.hints.is_empty() {
-                trouble = trouble.with_hint(match is_rejected {
-                    true => format!("run `{}`", subject.profile.login_command()),
-                    false => "try again later; if it keeps failing, contact the server's operator".to_owned(),
-                });
-            }
-            findings.note("handshake", Finding::Failed(trouble));
-            findings.skip(&["tools"], "handshake");
-            is_rejected
-        }
+            // The message says what to do.
+            ErrorKind::Usage | ErrorKind::Untrusted | ErrorKind::Store | ErrorKind::Interrupted => None,
+        });
+    }
+    findings.note(StepName::Handshake, Finding::Failed(trouble));
+    findings.skip(&[StepName::Tools], StepName::Handshake);
+    None
+}
+
+fn listed(tools: usize) -> Finding {
+    match tools {
+        0 => Finding::Warning(
+            Trouble::new("the server lists no tools")
+                .because("your account may not have access to any")
+                .with_hint("ask your account's administrator for access"),
+        ),
+        1 => Finding::Ok("1 tool".to_owned()),
+        tools => Finding::Ok(format!("{tools} tools")),
     }
 }
 

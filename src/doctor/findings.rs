@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    doctor::step::{Finding, Step, Trouble},
+    doctor::step::{Finding, Step, StepName, Trouble, Verdict},
     printable::printable,
     secret::Secret,
 };
@@ -30,7 +30,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Records the finding of the step `name`.
-    pub fn note(&mut self, name: &'static str, finding: Finding) {
+    pub fn note(&mut self, name: StepName, finding: Finding) {
         let finding = match finding {
             Finding::Ok(what) => Finding::Ok(self.shown(&what)),
             Finding::Warning(trouble) => Finding::Warning(self.without_secrets(trouble)),
@@ -43,8 +43,8 @@ impl<'a> Findings<'a> {
     }
 
     /// Records that these steps are skipped because they depend on the failed step `cause`.
-    pub fn skip(&mut self, names: &[&'static str], cause: &'static str) {
-        for name in names {
+    pub fn skip(&mut self, names: &[StepName], cause: StepName) {
+        for &name in names {
             self.note(name, Finding::Skipped(cause));
         }
     }
@@ -54,8 +54,13 @@ impl<'a> Findings<'a> {
         &self.steps
     }
 
+    /// Whether the step `name` failed.
+    pub fn has_failed(&self, name: StepName) -> bool {
+        self.steps.iter().any(|step| step.name == name && step.finding.verdict() == Verdict::Failed)
+    }
+
     /// How many steps have this verdict.
-    pub fn count(&self, verdict: &str) -> usize {
+    pub fn count(&self, verdict: Verdict) -> usize {
         self.steps.iter().filter(|step| step.finding.verdict() == verdict).count()
     }
 
@@ -106,17 +111,20 @@ mod tests {
             ("Bearer CANARY-0123456789 is bad", "(hidden: contains a secret)"),
             ("two\nlines \u{1b}[31m", "two lines [31m"),
         ] {
-            findings.note("x", Finding::Ok(text.to_owned()));
+            findings.note(StepName::Dns, Finding::Ok(text.to_owned()));
             let trouble = Trouble::new(text).because(text).with_hint(text);
-            findings.note("x", Finding::Failed(trouble.clone()));
-            findings.note("x", Finding::Warning(trouble));
+            findings.note(StepName::Dns, Finding::Failed(trouble.clone()));
+            findings.note(StepName::Dns, Finding::Warning(trouble));
             for step in &findings.steps()[findings.steps().len() - 3..] {
                 assert_eq!(step.finding.what(), shown);
                 let Some(trouble) = step.finding.trouble() else { continue };
                 assert_eq!((&trouble.why[0][..], &trouble.hints[0][..]), (shown, shown));
             }
         }
-        assert_eq!((findings.count("ok"), findings.count("failed"), findings.count("skipped")), (4, 4, 0));
+        assert_eq!(
+            (findings.count(Verdict::Ok), findings.count(Verdict::Failed), findings.count(Verdict::Skipped)),
+            (4, 4, 0)
+        );
         drop(findings);
         assert_eq!(told.len(), 12);
     }

@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     doctor::{
         findings::Findings,
-        step::{Finding, Trouble},
+        step::{Finding, StepName, Trouble},
         subject::Subject,
     },
     error::Error,
-    http::HttpError,
+    http::{CertificateProblem, HttpError, Proxy},
     oauth::discovery::{DiscoveryError, Inquiry, Probe},
     server_url::{ServerUrl, reach::Zone},
     span,
@@ -37,22 +37,22 @@ pub async fn examine(
     subject: &Subject<'_>,
     inquiry: &Inquiry<'_>,
     findings: &mut Findings<'_>,
-) -> Result<Answered, &'static str> {
+) -> Result<Answered, StepName> {
     let server = &subject.profile.server;
     let proxy = subject.http.proxy(server);
     let (way, name) = match &proxy {
-        Some(proxy) => {
-            let password = if proxy.has_password { " (password hidden)" } else { "" };
-            (format!("{}{password}", proxy.address), Finding::Ok("resolved by the proxy".to_owned()))
-        }
-        None => ("none for this server".to_owned(), resolve(subject, server).await),
+        Some(proxy) => (tunnel(server, proxy).await, Finding::Ok("resolved by the proxy".to_owned())),
+        None => (Finding::Ok("none for this server".to_owned()), resolve(subject, server).await),
     };
-    findings.note("proxy", Finding::Ok(way));
-    let is_unknown = matches!(name, Finding::Failed(_));
-    findings.note("dns", name);
-    if is_unknown {
-        findings.skip(&["connection", "endpoint"], "dns");
-        return Err("dns");
+    for (step, finding) in [(StepName::Proxy, way), (StepName::Dns, name)] {
+        let is_bad = matches!(finding, Finding::Failed(_));
+        findings.note(step, finding);
+        if is_bad {
+            let rest = [StepName::Dns, StepName::Connection, StepName::Endpoint];
+            let rest = rest.iter().position(|next| *next == step).map_or(&rest[..], |at| &rest[at + 1..]);
+            findings.skip(rest, step);
+            return Err(step);
+        }
     }
     let outcome = match inquiry.probe().await {
         Err(error) if error.is_unconnected() => {
@@ -60,12 +60,12 @@ pub async fn examine(
             let trouble = match &proxy {
                 Some(proxy) => trouble
                     .because(format!("the connection goes through the proxy {}", proxy.address))
-                    .with_hint("check HTTPS_PROXY and NO_PROXY, or the system's proxy settings"),
+                    .with_hint(CHECK_PROXY),
                 None => trouble,
             };
-            findings.note("connection", Finding::Failed(trouble));
-            findings.skip(&["endpoint"], "connection");
-            return Err("connection");
+            findings.note(StepName::Connection, Finding::Failed(trouble));
+            findings.skip(&[StepName::Endpoint], StepName::Connection);
+            return Err(StepName::Connection);
         }
         outcome => outcome,
     };
@@ -73,18 +73,39 @@ pub async fn examine(
         "https" => "TLS with a valid certificate",
         _ => "plain http on the loopback interface",
     };
-    findings.note("connection", Finding::Ok(connection.to_owned()));
+    findings.note(StepName::Connection, Finding::Ok(connection.to_owned()));
     let (finding, outcome) = match outcome {
         Ok((probe, headers)) => {
-            let finding = judge(server, &probe, &headers);
+            let finding = judge(subject, &probe, &headers);
             let answered = Answered { probe, ahead: ahead(subject.clock.now(), &headers) };
             (finding, Ok(answered))
         }
-        Err(error) => (Finding::Failed(error.into()), Err("endpoint")),
+        Err(error) => (Finding::Failed(error.into()), Err(StepName::Endpoint)),
     };
     let is_bad = matches!(finding, Finding::Failed(_));
-    findings.note("endpoint", finding);
-    if is_bad { Err("endpoint") } else { outcome }
+    findings.note(StepName::Endpoint, finding);
+    if is_bad { Err(StepName::Endpoint) } else { outcome }
+}
+
+/// Whether the proxy can be reached and lets this user through. Whether it reaches the server, the connection shows.
+async fn tunnel(server: &ServerUrl, proxy: &Proxy) -> Finding {
+    let Proxy { address, has_password, .. } = proxy;
+    match proxy.try_tunnel(server).await {
+        Err(error) => {
+            let trouble = Trouble::new(format!("could not connect to the proxy {address}")).because(error.to_string());
+            Finding::Failed(trouble.with_hint(CHECK_PROXY))
+        }
+        Ok(Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED)) => {
+            let what = match has_password {
+                true => format!("the proxy {address} refuses your user name or password (HTTP 407)"),
+                false => format!("the proxy {address} asks for a user name and a password (HTTP 407)"),
+            };
+            let named = address.replacen("://", "://USER:PASSWORD@", 1);
+            Finding::Failed(Trouble::new(what).with_hint(format!("set HTTPS_PROXY={named}")))
+        }
+        Ok(_) if *has_password => Finding::Ok(format!("{address} (password hidden)")),
+        Ok(_) => Finding::Ok(address.clone()),
+    }
 }
 
 async fn resolve(subject: &Subject<'_>, server: &ServerUrl) -> Finding {
@@ -98,7 +119,8 @@ async fn resolve(subject: &Subject<'_>, server: &ServerUrl) -> Finding {
                 Err(_) => format!("the DNS server did not respond within {} s", LOOKUP_DEADLINE.as_secs()),
             };
             let trouble = Trouble::new(format!("cannot resolve {host}")).because(why);
-            return Finding::Failed(trouble.with_hint("check the URL for typos, then your connection and VPN"));
+            let trouble = trouble.with_hint("check the URL for typos, then your connection and VPN");
+            return Finding::Failed(trouble.with_hint(subject.move_hint()));
         }
     };
     let listed = addresses.iter().map(|address| format!("{address}{}", kind(*address))).collect::<Vec<_>>();
@@ -125,38 +147,51 @@ fn kind(address: IpAddr) -> &'static str {
     }
 }
 
-/// Why there is no connection. A certificate may only seem to be expired or not yet valid because this machine's clock
+/// Why there is no connection, and what to do. A certificate may only seem to be expired or not yet valid because this machine's clock
 /// is wrong.
 fn unreachable(subject: &Subject<'_>, error: HttpError) -> Trouble {
     let why = error.why_unreachable();
-    let is_about_time = matches!(&error, HttpError::Certificate { problem, .. } if problem.depends_on_clock());
+    let problem = match &error {
+        HttpError::Certificate { problem, .. } => Some(*problem),
+        _ => None,
+    };
+    let is_about_address = matches!(&error, HttpError::Unreachable { .. });
     let mut trouble = Trouble::from(Error::from(error));
     if let Some(why) = why {
         trouble.why = vec![why];
     }
-    if is_about_time {
-        let now = subject.clock.now();
-        trouble =
-            trouble.because(format!("this machine's clock says {now}")).with_hint("if that is wrong, set the clock");
+    match problem {
+        Some(problem) if problem.depends_on_clock() => {
+            trouble.because(format!("this machine's clock says {}", subject.clock.now()))
+        }
+        Some(CertificateProblem::OtherName) => trouble.with_hint(subject.move_hint()).with_hint(PORTAL),
+        None if is_about_address => trouble.with_hint(subject.move_hint()),
+        _ => trouble,
     }
-    trouble
 }
 
 /// Whether the endpoint is an MCP server.
-fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
+fn judge(subject: &Subject<'_>, probe: &Probe, headers: &HeaderMap) -> Finding {
+    let server = &subject.profile.server;
     let host = server.host();
     let content = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match probe {
         Probe::Served if content.starts_with("text/html") => {
             let trouble = Trouble::new(format!("{host} returned a web page instead of an MCP response"));
             let trouble = trouble.because("the URL is wrong, or your network redirects you to its own sign-in page");
-            Finding::Failed(trouble.with_hint(format!("open {server} in a browser and check the URL")))
+            let trouble = trouble.with_hint(format!("open {server} in a browser and check the URL"));
+            Finding::Failed(trouble.with_hint(PORTAL).with_hint(subject.move_hint()))
         }
         Probe::Served => Finding::Ok("responds; no sign-in required".to_owned()),
         Probe::Challenged(_) => Finding::Ok("responds; sign-in required".to_owned()),
         Probe::Redirected { status, target } => {
             let (status, target) = (*status, target.clone());
-            Finding::Failed(Error::from(HttpError::Redirected { host, status, target }).into())
+            let trouble = Trouble::from(Error::from(HttpError::Redirected { host, status, target }));
+            Finding::Failed(trouble.with_hint(PORTAL).with_hint(subject.move_hint()))
+        }
+        Probe::Unclear(StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::NETWORK_AUTHENTICATION_REQUIRED) => {
+            let trouble = Trouble::new("your network asks you to sign in before it lets you through");
+            Finding::Failed(trouble.with_hint(PORTAL))
         }
         Probe::Unclear(status) if status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS => {
             let trouble = Trouble::new(format!("{host} is unavailable (HTTP {})", status.as_u16()));
@@ -164,8 +199,8 @@ fn judge(server: &ServerUrl, probe: &Probe, headers: &HeaderMap) -> Finding {
         }
         Probe::Unclear(status) => {
             let error = DiscoveryError::NotMcp { host, status: status.as_u16() };
-            let hints = format!("compare {server}, especially its path, with the URL in the vendor's settings");
-            Finding::Failed(Trouble::from(Error::from(error)).with_hint(hints))
+            let hint = format!("compare {server}, especially its path, with the URL in the vendor's settings");
+            Finding::Failed(Trouble::from(Error::from(error)).with_only_hint(hint).with_hint(subject.move_hint()))
         }
     }
 }
@@ -177,30 +212,52 @@ fn ahead(now: Timestamp, headers: &HeaderMap) -> Option<SignedDuration> {
 }
 
 impl Answered {
+    /// How far this machine's clock is ahead of the server's, if it is wrong.
+    pub fn wrong_by(&self) -> Option<SignedDuration> {
+        self.ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE)
+    }
+
     /// How this machine's clock is wrong, as a sentence; none if it is right or the server sends no time.
-    pub fn wrong_clock(&self) -> Option<String> {
-        let ahead = self.ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE)?;
+    fn wrong_clock(&self) -> Option<String> {
+        let ahead = self.wrong_by()?;
         let distance = span::format_duration(ahead.unsigned_abs().as_secs());
         let side = if ahead.is_positive() { "ahead of" } else { "behind" };
         Some(format!("this machine's clock is {distance} {side} the server's"))
     }
 }
 
-/// Whether this machine's clock is right. A wrong one is a failure if the server `rejected` a token, else a warning.
-pub fn examine_clock(answered: Option<&Answered>, rejected: bool, findings: &mut Findings<'_>) {
+/// Whether this machine's clock is right. A wrong one is a failure if it has a `symptom`, else a warning.
+pub fn examine_clock(
+    subject: &Subject<'_>,
+    answered: Result<&Answered, StepName>,
+    symptom: Option<String>,
+    findings: &mut Findings<'_>,
+) {
     let finding = match answered.map(|answered| (answered.ahead, answered.wrong_clock())) {
-        None => Finding::Skipped("endpoint"),
-        Some((None, _)) => Finding::Ok("unknown: the server sends no Date header".to_owned()),
-        Some((Some(_), None)) => Finding::Ok("within a minute of the server's".to_owned()),
-        Some((Some(_), Some(wrong))) => {
+        Err(cause) => Finding::Skipped(cause),
+        Ok((None, _)) => Finding::Ok("unknown: the server sends no Date header".to_owned()),
+        Ok((Some(_), None)) => Finding::Ok("within a minute of the server's".to_owned()),
+        Ok((Some(_), Some(wrong))) => {
             let trouble = Trouble::new(wrong)
                 .because("tokens, signatures and certificates can seem expired or not yet valid")
                 .with_hint(SET_CLOCK);
-            if rejected { Finding::Failed(trouble) } else { Finding::Warning(trouble) }
+            match symptom {
+                Some(symptom) => {
+                    let again = format!("if requests still fail then, run `{}`", subject.profile.login_command());
+                    Finding::Failed(trouble.because(symptom).with_hint(again))
+                }
+                None => Finding::Warning(trouble),
+            }
         }
     };
-    findings.note("clock", finding);
+    findings.note(StepName::Clock, finding);
 }
 
 /// The hint for a wrong clock.
-pub const SET_CLOCK: &str = "set this machine's clock, or turn on automatic time";
+const SET_CLOCK: &str = "set this machine's clock, or turn on automatic time";
+
+/// The hint for a proxy that does not work.
+const CHECK_PROXY: &str = "check HTTPS_PROXY and NO_PROXY, or the system's proxy settings";
+
+/// The hint for a network that has a sign-in page.
+const PORTAL: &str = "in a hotel, train or airport: open any page in a browser, sign in to the network and try again";

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     doctor::{
         findings::Findings,
-        step::{Finding, Step},
+        step::{Finding, Step, StepName, Verdict},
     },
     paragraph::hanging_indent,
 };
@@ -28,7 +28,7 @@ pub fn heading(now: Timestamp) -> String {
 
 /// One step, in as many lines as it takes; `verdict` is its verdict, coloured if the terminal has colours.
 pub fn lines(step: &Step, verdict: &str) -> String {
-    let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().len()));
+    let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().word().len()));
     let head = format!("{verdict}{padding}{:<13} ", step.name);
     let mut text = head + &hanging_indent(&step.finding.what(), TEXT_COLUMN, WIDTH);
     if let Some(trouble) = step.finding.trouble() {
@@ -43,15 +43,18 @@ pub fn lines(step: &Step, verdict: &str) -> String {
 
 /// The skipped steps, in one line for each failed step that they depend on; `verdict` is "skipped", perhaps coloured.
 pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
-    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(StepName, Vec<StepName>)> = Vec::new();
     for step in findings.steps() {
         let Finding::Skipped(cause) = step.finding else { continue };
         match groups.iter_mut().find(|(known, _)| *known == cause) {
+            // Several entries of AI clients may depend on the same step.
+            Some((_, names)) if names.contains(&step.name) => {}
             Some((_, names)) => names.push(step.name),
             None => groups.push((cause, vec![step.name])),
         }
     }
-    let line = |(cause, names): &(&str, Vec<&str>)| {
+    let line = |(cause, names): &(StepName, Vec<StepName>)| {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = format!("{}: depends on {cause}", names.join(", "));
         format!("{verdict} {}", hanging_indent(&text, SKIPPED_COLUMN, WIDTH))
     };
@@ -60,11 +63,11 @@ pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
 
 /// The result in one line.
 pub fn summary(findings: &Findings<'_>) -> String {
-    let warnings = match findings.count("warning") {
+    let warnings = match findings.count(Verdict::Warning) {
         1 => "1 warning".to_owned(),
         warnings => format!("{warnings} warnings"),
     };
-    match (findings.count("failed"), findings.count("warning")) {
+    match (findings.count(Verdict::Failed), findings.count(Verdict::Warning)) {
         (0, 0) => "All checks passed\n".to_owned(),
         (0, _) => format!("{warnings}\n"),
         (failed, 0) => format!("{failed} failed\n"),
@@ -85,8 +88,8 @@ struct Document<'a> {
 
 #[derive(Serialize)]
 struct StepDocument<'a> {
-    step: &'static str,
-    result: &'static str,
+    step: StepName,
+    result: Verdict,
     what: String,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     why: &'a [String],
@@ -117,8 +120,8 @@ pub fn json(findings: &Findings<'_>, now: Timestamp) -> Result<String, serde_jso
         os: std::env::consts::OS,
         architecture: std::env::consts::ARCH,
         at: now.to_string(),
-        failed: findings.count("failed"),
-        warnings: findings.count("warning"),
+        failed: findings.count(Verdict::Failed),
+        warnings: findings.count(Verdict::Warning),
         steps: findings.steps().iter().map(StepDocument::from).collect(),
     };
     Ok(serde_json::to_string_pretty(&document)? + "\n")
@@ -135,7 +138,7 @@ mod tests {
         let trouble = Trouble::new("something with a long description went wrong here, or at least it seems so")
             .because("a reason that needs more than one line as well, because this test wants one so long")
             .with_hint(format!("go to {long} and back"));
-        let text = lines(&Step { name: "registration", finding: Finding::Failed(trouble) }, "failed");
+        let text = lines(&Step { name: StepName::Registration, finding: Finding::Failed(trouble) }, "failed");
         assert_eq!(
             text,
             format!(
@@ -157,7 +160,7 @@ failed  registration  something with a long description went wrong here, or at
 
     #[test]
     fn colour_does_not_change_the_layout() {
-        let step = Step { name: "dns", finding: Finding::Ok("x".to_owned()) };
+        let step = Step { name: StepName::Dns, finding: Finding::Ok("x".to_owned()) };
         assert_eq!(lines(&step, "ok"), "ok      dns           x\n");
         assert_eq!(lines(&step, "\u{1b}[32mok\u{1b}[0m"), "\u{1b}[32mok\u{1b}[0m      dns           x\n");
     }

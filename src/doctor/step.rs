@@ -1,11 +1,97 @@
 //! One step of the diagnosis, and its finding.
 
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
 use crate::error::Error;
+
+/// What a step checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepName {
+    Settings,
+    Server,
+    Proxy,
+    Dns,
+    Connection,
+    Endpoint,
+    Resource,
+    Issuer,
+    Metadata,
+    Store,
+    SignIn,
+    Lock,
+    Registration,
+    Browser,
+    Token,
+    Scope,
+    Handshake,
+    Tools,
+    Clock,
+    /// An AI client's entry.
+    Client,
+}
+
+impl StepName {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Server => "server",
+            Self::Proxy => "proxy",
+            Self::Dns => "dns",
+            Self::Connection => "connection",
+            Self::Endpoint => "endpoint",
+            Self::Resource => "resource",
+            Self::Issuer => "issuer",
+            Self::Metadata => "metadata",
+            Self::Store => "store",
+            Self::SignIn => "sign-in",
+            Self::Lock => "lock",
+            Self::Registration => "registration",
+            Self::Browser => "browser",
+            Self::Token => "token",
+            Self::Scope => "scope",
+            Self::Handshake => "handshake",
+            Self::Tools => "tools",
+            Self::Clock => "clock",
+            Self::Client => "client",
+        }
+    }
+}
+
+impl Display for StepName {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.text())
+    }
+}
+
+/// The result of a step, without the details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+impl Verdict {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
 
 /// One step of the diagnosis.
 #[derive(Debug)]
 pub struct Step {
-    pub name: &'static str,
+    pub name: StepName,
     pub finding: Finding,
 }
 
@@ -17,7 +103,7 @@ pub enum Finding {
     Warning(Trouble),
     Failed(Trouble),
     /// Skipped, because it depends on this failed step.
-    Skipped(&'static str),
+    Skipped(StepName),
 }
 
 /// What is wrong.
@@ -47,6 +133,11 @@ impl Trouble {
         self.hints.push(hint.into());
         self
     }
+
+    /// The same, with this as the only thing to do: what helps with this error elsewhere does not help here.
+    pub fn with_only_hint(self, hint: impl Into<String>) -> Self {
+        Self { hints: vec![hint.into()], ..self }
+    }
 }
 
 /// The same texts that any command prints for the error.
@@ -58,13 +149,13 @@ impl<E: Into<Error>> From<E> for Trouble {
 }
 
 impl Finding {
-    /// The verdict in one word.
-    pub fn verdict(&self) -> &'static str {
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Ok(_) => "ok",
-            Self::Warning(_) => "warning",
-            Self::Failed(_) => "failed",
-            Self::Skipped(_) => "skipped",
+            Self::Ok(_) => Verdict::Ok,
+            Self::Warning(_) => Verdict::Warning,
+            Self::Failed(_) => Verdict::Failed,
+            Self::Skipped(_) => Verdict::Skipped,
         }
     }
 

@@ -98,6 +98,9 @@ fn kind_of_reply(code: i64) -> ErrorKind {
     known.into_iter().find(|kind| code == -31000 - i64::from(kind.exit_code())).unwrap_or(ErrorKind::Failure)
 }
 
+/// For a fault in `config.toml`.
+const CORRECT_CONFIG: &str = "`finmcp config check` shows every fault, and `finmcp config edit` opens config.toml";
+
 impl From<&SettingsError> for Advice {
     fn from(error: &SettingsError) -> Self {
         match error {
@@ -110,15 +113,16 @@ impl From<&SettingsError> for Advice {
                 let hint = "check that the file exists and is readable, and that its folder is writable";
                 Self::new(ErrorKind::Failure, hint)
             }
+            SettingsError::Overtaken { .. } => {
+                Self::new(ErrorKind::Failure, "run `finmcp config edit` again, and take your changes from the copy")
+            }
             SettingsError::Unchanged(failure) => failure.into(),
             SettingsError::NoHomeFolder => Self::new(ErrorKind::Usage, "set HOME or FINMCP_CONFIG_DIR to a folder"),
             SettingsError::Variable { name, .. } => {
                 let hint = format!("correct or unset {name} in your shell, or in the AI client's entry");
                 Self::new(ErrorKind::Usage, hint)
             }
-            SettingsError::Config { .. } => {
-                Self::new(ErrorKind::Usage, "correct the file in an editor, then try again")
-            }
+            SettingsError::Config { .. } => Self::new(ErrorKind::Usage, CORRECT_CONFIG),
         }
     }
 }
@@ -190,6 +194,13 @@ impl From<&SelectorError> for Advice {
                 let hint = format!("use an https URL or one of: {}", candidates.join(", "));
                 return Self::new(ErrorKind::Usage, hint).and(ALL);
             }
+            SelectorError::Unsaved { saved, .. } if saved.is_empty() => {
+                return Self::new(ErrorKind::Usage, "no profile is saved yet; `finmcp login SERVER` saves one");
+            }
+            SelectorError::Unsaved { saved, .. } => format!("use one of: {}", saved.join(", ")),
+            SelectorError::SchemeNeeded { address } => {
+                format!("write http://{address}, or https://{address} if it has a certificate")
+            }
             SelectorError::Unclear { candidates } => {
                 let hint = format!(
                     "run `finmcp login SERVER` first, or name one of: {}; or an https URL",
@@ -205,9 +216,12 @@ impl From<&SelectorError> for Advice {
             SelectorError::UrlNeeded { provider, .. } => {
                 format!("run `finmcp login {provider} --url https://…` once; your vendor's settings page shows the URL")
             }
-            SelectorError::Broken { .. } => "correct the file in an editor, then try again".into(),
+            SelectorError::Broken { .. } => CORRECT_CONFIG.into(),
             SelectorError::Embedded => "run `finmcp demo`, or add `finmcp serve demo` to an AI client".into(),
-            SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name with --profile".into(),
+            SelectorError::PresetName(_) | SelectorError::Name(_) => "choose another name".into(),
+            SelectorError::Taken(name) => {
+                format!("choose another name, or run `finmcp profile remove {name}` first")
+            }
             SelectorError::Url(ServerUrlError::OutOfReach(_)) => "check the URL".into(),
             SelectorError::Url(_) => {
                 "pass the full URL of the MCP server, for example https://mcp.example.com/mcp".into()
@@ -325,7 +339,7 @@ impl From<&LoginError> for Advice {
             LoginError::KeyRefused { accepted, .. } if accepted.is_empty() => (ErrorKind::Usage, PASS_SECRET),
             LoginError::KeyRefused { .. } => (
                 ErrorKind::Usage,
-                "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (RS256)",
+                "pass another key that the vendor knows: finmcp signs with P-256 keys (ES256) and RSA keys (PS256, RS256)",
             ),
             LoginError::NewClientRefused(_) => {
                 let advice = Self::new(ErrorKind::Failure, SET_METHOD);

@@ -26,9 +26,10 @@ use crate::{
     login::{error::LoginError, mcp_remote::LeftoverError},
     mcp::{malformed::Malformed, message::Message},
     oauth::{
+        confirmation::ForeignBinding,
         discovery::DiscoveryError,
         error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
-        private_key::PrivateKeyError,
+        private_key::{Algorithm, PrivateKeyError},
     },
     profile::{
         Profile,
@@ -131,6 +132,10 @@ fn token_errors() -> Vec<TokenError> {
         TokenError::Unexplained { status: 404, words: None },
         TokenError::Unusable("its `token_type` is not Bearer"),
         TokenError::Audience { expected: "https://a.example".to_owned(), found: "https://b.example".to_owned() },
+        TokenError::Bound(ForeignBinding::OtherCertificate),
+        TokenError::Bound(ForeignBinding::NoCertificate),
+        TokenError::Bound(ForeignBinding::OtherKey),
+        TokenError::Bound(ForeignBinding::NoKey),
         TokenError::NonceWanted,
         TokenError::Http(HttpError::OldTls { host: host() }),
     ];
@@ -167,6 +172,7 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::Corrupt("its access token is damaged".to_owned()),
         StoreError::Newer(9),
         StoreError::Unsafe(place("other users can access /a", "run `chmod 700 '/a'`")),
+        StoreError::NoKeyFile("/home/me/finmcp.key".to_owned()),
         StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
         StoreError::NeedsPassphrase,
     ]
@@ -220,10 +226,11 @@ fn settings_errors() {
         SettingsError::File { path: path(), source: denied() },
         SettingsError::Config { path: path(), problem: "TOML parse error at line 1".to_owned() },
         SettingsError::Exposed { path: path() },
+        SettingsError::Overtaken { path: path() },
     ];
     let unchanged = lock_errors().into_iter().map(SettingsError::Unchanged);
     assert_words!(
-        SettingsError { Variable NoHomeFolder File Config Exposed Unchanged },
+        SettingsError { Variable NoHomeFolder File Config Exposed Overtaken Unchanged },
         examples.into_iter().chain(unchanged).collect()
     );
 }
@@ -247,10 +254,14 @@ fn selector_errors() {
         written(SelectorError::Url(error))
     });
     assert_words!(
-        SelectorError { Unknown Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name PresetName },
+        SelectorError { Unknown Unsaved SchemeNeeded Broken NoEnvironment Unclear Environment UrlNeeded Embedded Url Name Taken PresetName },
         vec![
             SelectorError::Unknown { name: name(), similar: Vec::new(), candidates: candidates() },
             SelectorError::Unknown { name: "strip".to_owned(), similar: names(&["stripe"]), candidates: candidates() },
+            SelectorError::Unsaved { name: name(), saved: names(&["asset-sandbox", "books"]) },
+            SelectorError::Unsaved { name: name(), saved: Vec::new() },
+            SelectorError::Taken("books".to_owned()),
+            SelectorError::SchemeNeeded { address: "localhost:3000/mcp".to_owned() },
             SelectorError::Broken { name: name(), problem: "remove header \"host\" (finmcp sets it)".to_owned() },
             SelectorError::NoEnvironment { environment: name(), candidates: candidates() },
             SelectorError::Unclear { candidates: candidates() },
@@ -286,8 +297,12 @@ fn login_errors() {
         LoginError::NeedsApiKey,
         LoginError::ApiKeyUnusable,
         LoginError::ApiKeyRefused { host: "mcp.example".to_owned() },
-        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: Vec::new() },
-        LoginError::KeyRefused { host: host(), algorithm: "RS256", accepted: names(&["ES256", "PS256"]) },
+        LoginError::KeyRefused { host: host(), algorithms: &[Algorithm::Es256], accepted: Vec::new() },
+        LoginError::KeyRefused {
+            host: host(),
+            algorithms: &[Algorithm::Ps256, Algorithm::Rs256],
+            accepted: names(&["ES256", "EdDSA"]),
+        },
         LoginError::NeedsAssertion,
         LoginError::Assertion(AssertionError::NotJwt { path: path() }),
         LoginError::Denied(said("access_denied")),
@@ -379,7 +394,7 @@ fn discovery_errors() {
 #[test]
 fn the_reasons_for_a_missing_token() {
     assert_words!(
-        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience NonceWanted PrivateKey Http },
+        TokenError { InvalidGrant Refused Unexplained Unavailable Unusable Audience Bound NonceWanted PrivateKey Http },
         token_errors()
     );
     assert_words!(
@@ -408,7 +423,7 @@ fn the_reasons_for_a_missing_token() {
 #[test]
 fn storage_errors() {
     assert_words!(
-        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
+        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe NoKeyFile AnotherKey NeedsPassphrase },
         store_errors()
     );
     assert_words!(LockError { TimedOut Unsafe Failed }, lock_errors());

@@ -10,6 +10,7 @@ mod coding;
 mod cookies;
 mod error;
 mod pinned;
+mod proxy;
 pub mod reason;
 pub mod redirect;
 mod resolver;
@@ -32,7 +33,10 @@ use reqwest::Certificate;
 use rustls::pki_types::CertificateDer;
 use url::Host;
 
-pub use crate::http::error::{CertificateProblem, HttpError};
+pub use crate::http::{
+    error::{CertificateProblem, HttpError},
+    proxy::Proxy,
+};
 use crate::{
     http::{
         client_certificate::{ClientCertificate, ShownCertificates},
@@ -94,15 +98,6 @@ struct ByReach {
     pooled: [Option<reqwest::Client>; Reach::COUNT],
     /// The same, but with a new connection for every request.
     without_pool: [Option<reqwest::Client>; Reach::COUNT],
-}
-
-/// A proxy that requests go through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Scheme, host and port, without user name and password.
-    pub address: String,
-    /// Whether the proxy is configured with credentials.
-    pub has_password: bool,
 }
 
 /// A complete response, of at most [`DOCUMENT_LIMIT`] bytes.
@@ -222,11 +217,7 @@ impl Http {
             return None;
         }
         let found = self.proxies.get_or_init(Matcher::from_system).intercept(&url.as_str().parse::<Uri>().ok()?)?;
-        let address = found.uri();
-        Some(Proxy {
-            address: format!("{}://{}", address.scheme_str().unwrap_or("http"), authority(address)),
-            has_password: found.basic_auth().is_some() || found.raw_auth().is_some(),
-        })
+        Some(Proxy::of(&found))
     }
 
     /// Resolves the host of `url` with this machine's resolver, without connecting.
@@ -475,12 +466,6 @@ async fn answer(
 fn same_origin_location(url: &ServerUrl, headers: &HeaderMap) -> Option<ServerUrl> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     url.join(location).ok().filter(|next| next.same_origin(url))
-}
-
-/// Host and port of `address`, without user name and password.
-fn authority(address: &Uri) -> String {
-    let host = address.host().unwrap_or_default();
-    address.port_u16().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn builder() -> reqwest::ClientBuilder {

@@ -1,6 +1,7 @@
 //! The authorization response, from the first source that delivers it.
 
 use std::{
+    convert::Infallible,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::pin,
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     credential::record::Credential,
@@ -16,7 +17,7 @@ use crate::{
         context::{Context, Progress, Redirection},
         device,
         error::LoginError,
-        loopback::{Loopback, Visitor},
+        loopback::{Link, Loopback, Opening, Visitor},
         paste::{self, Paste, PasteError},
         sign_in_page::SignInPage,
     },
@@ -80,6 +81,12 @@ impl Asked<'_> {
         let end = Instant::now() + *timeout;
         let teller = Mutex::new(progress);
         let address = loopback.redirect_uri().address();
+        let (loopback, link) = match self.page.is_pushed(self.authorization) {
+            true => loopback.linked(),
+            false => (loopback, None),
+        };
+        let (link, openings) = link.map(|Link { url, openings }| (url, openings)).unzip();
+        let mut opened = pin!(self.serve_link(openings, context));
         let authorization = Arc::clone(self.authorization);
         let mut visited = pin!(loopback.wait(move |query| judged(&authorization, query)));
         let visit = |outcome: io::Result<_>| {
@@ -91,8 +98,9 @@ impl Asked<'_> {
         // Concurrently: a script as the browser may run until it has read the last page.
         let is_open = tokio::select! {
             biased;
-            is_open = self.show(context, &teller) => is_open,
+            is_open = self.show(link.as_ref(), context, &teller) => is_open,
             outcome = &mut visited => return visit(outcome),
+            never = &mut opened => match never {},
         };
 
         let can_paste = paste.is_some();
@@ -132,6 +140,7 @@ impl Asked<'_> {
             answer = self.pasted(paste, &address, &teller) => Ok(Answer::Here(answer, None)),
             outcome = elsewhere => outcome,
             outcome = again => outcome,
+            never = opened => match never {},
             () = tokio::time::sleep_until(end) => {
                 Err(LoginError::TimedOut { after: *timeout, known_client: self.known_client })
             }
@@ -140,9 +149,12 @@ impl Asked<'_> {
 
     /// Shows the sign-in page; whether a browser opened. If none opens, the sign-in continues: the user can open the
     /// page.
-    async fn show(&self, context: &Context<'_>, teller: &Teller<'_>) -> bool {
+    async fn show(&self, link: Option<&ServerUrl>, context: &Context<'_>, teller: &Teller<'_>) -> bool {
         let url = &self.page.url;
         tell(teller, Progress::Page(url));
+        if let Some(link) = link {
+            tell(teller, Progress::Link(link));
+        }
         let Some(browser) = context.browser.clone() else { return false };
         let page = url.clone();
         let opened = tokio::task::spawn_blocking(move || browser.open(&page)).await;
@@ -163,18 +175,30 @@ impl Asked<'_> {
         let mut expires_in = self.page.expires_in.filter(|_| !is_open);
         while let Some(life) = expires_in {
             tokio::time::sleep(life.max(SHORTEST_LIFE)).await;
-            let mut credential = self.credential.clone();
-            match SignInPage::new(self.server, self.authorization, &mut credential, None, context).await {
-                Ok(page) => {
-                    tell(teller, Progress::PageAgain(&page.url));
-                    expires_in = page.expires_in;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "could not push the authorization request again");
-                    return;
+            let Some(page) = self.page_again(context).await else { return };
+            tell(teller, Progress::PageAgain(&page.url));
+            expires_in = page.expires_in;
+        }
+    }
+
+    /// Sends the browsers that open the link to the page.
+    async fn serve_link(&self, openings: Option<mpsc::Receiver<Opening>>, context: &Context<'_>) -> Infallible {
+        if let Some(mut openings) = openings {
+            while let Some(opening) = openings.recv().await {
+                // Without a page, the browser is told.
+                if let Some(page) = self.page_again(context).await {
+                    let _ = opening.send(page.url);
                 }
             }
         }
+        std::future::pending().await
+    }
+
+    /// The page at a new URL, for the same authorization request.
+    async fn page_again(&self, context: &Context<'_>) -> Option<SignInPage> {
+        let mut credential = self.credential.clone();
+        let page = SignInPage::new(self.server, self.authorization, &mut credential, None, context).await;
+        page.inspect_err(|error| tracing::debug!(%error, "could not push the authorization request again")).ok()
     }
 
     /// The response that the user pastes.

@@ -10,7 +10,7 @@ use crate::{
         error::LoginError,
         loopback::Loopback,
         place::{Place, is_registered},
-        request::LoginRequest,
+        request::{LoginRequest, with_other_algorithm},
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
@@ -54,15 +54,20 @@ impl Origin {
         matches!(self, Self::Pending | Self::New)
     }
 
-    /// Another authentication method to try if the server refuses the client. None if the server accepted it before or
-    /// if the user chose the method.
-    pub(super) fn other_authentication(
+    /// The client with another authentication method, or another algorithm of its key, to try if `server` refuses the
+    /// client. No other method if the server accepted the client before or if the user chose the method.
+    pub(super) fn other_registration(
         self,
         request: &LoginRequest,
+        server: &AuthorizationServer,
         registration: &ClientRegistration,
-    ) -> Option<ClientAuthentication> {
+    ) -> Option<ClientRegistration> {
+        if registration.authentication == ClientAuthentication::PrivateKeyJwt {
+            return with_other_algorithm(registration, server);
+        }
         let is_open = self.is_unproven() && request.options.overrides.authentication().is_none();
-        if is_open { registration.other_authentication() } else { None }
+        let method = registration.other_authentication().filter(|_| is_open)?;
+        Some(registration.clone().authenticating(Some(method)))
     }
 
     /// Whether the server may have forgotten it.
@@ -279,7 +284,7 @@ impl Applicant<'_> {
         }
         let (_, resource) = self.request.resource(self.discovery);
         let scope = registration.allowed(self.scope);
-        let parameters = self.request.authorization_parameters();
+        let parameters = self.request.authorization_parameters(None);
         let wanted =
             Wanted { resource: resource.as_deref(), scope: scope.as_ref(), dpop_jkt: None, parameters: &parameters };
         match AuthorizationRequest::new(self.server(), registration, loopback.redirect_uri().as_str(), wanted) {

@@ -5,7 +5,7 @@ use crate::{
     login::{
         context::Context,
         error::LoginError,
-        request::{LoginRequest, with_tokens},
+        request::{LoginRequest, with_first_tokens, with_other_algorithm},
     },
     oauth::{client::Grant, registration::ClientRegistration},
 };
@@ -19,7 +19,8 @@ pub async fn client_credentials(request: LoginRequest, context: &Context<'_>) ->
     let registration = request.registration(&discovery.authorization_server, context.clock.now());
     let registration = registration.filter(ClientRegistration::is_confidential);
     let registration = registration.ok_or(LoginError::NeedsSecret)?;
+    let other = with_other_algorithm(&registration, &discovery.authorization_server);
     let scope = request.scope(&discovery);
     let credential = request.credential(&discovery, Renewal::ClientCredentials, registration, scope)?;
-    with_tokens(credential, Grant::ClientCredentials, context).await
+    with_first_tokens(credential, Grant::ClientCredentials, other.as_ref(), context).await
 }

@@ -44,6 +44,8 @@ pub enum Progress<'a> {
     Busy(Duration),
     /// The sign-in page, before it opens: the user is about to trust its host.
     Page(&'a ServerUrl),
+    /// A link on this machine to the same page, if the page's URL expires: the link works until the sign-in ends.
+    Link(&'a ServerUrl),
     /// The page's URL expired before the response arrived; this is its new one.
     PageAgain(&'a ServerUrl),
     /// For a sign-in on another device.

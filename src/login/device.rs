@@ -10,7 +10,7 @@ use crate::{
         client::Applicant,
         context::{Context, Progress},
         error::LoginError,
-        request::{LoginRequest, with_tokens},
+        request::{LoginRequest, with_holder, with_tokens},
     },
     oauth::{
         client::{self, DeviceRequest, Grant},
@@ -41,11 +41,11 @@ pub async fn device_code(
     let scope = request.scope_for_person(&discovery);
     let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (registration, origin) = applicant.for_device(REDIRECT_URI, progress).await?;
-    let other = origin.other_authentication(&request, &registration);
+    let other = origin.other_registration(&request, server, &registration);
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let authorization = match (begin(endpoint, &credential, context).await, other) {
-        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => {
-            credential.registration = credential.registration.authenticating(other);
+        (Err(LoginError::Token(refusal)), Some(other)) if refusal.refuses_client() => {
+            credential.registration = other;
             begin(endpoint, &credential, context).await.map_err(|_| LoginError::Token(refusal))?
         }
         (outcome, _) => outcome?,
@@ -53,7 +53,8 @@ pub async fn device_code(
     let patience = authorization.expires_in.min(timeout);
     progress(Progress::Code { page: &authorization.page, code: &authorization.user_code });
     progress(Progress::Waiting(patience));
-    token(&authorization, &credential, patience, context).await
+    let credential = token(&authorization, &credential, patience, context).await?;
+    Ok(with_holder(credential, server, context).await)
 }
 
 /// Requests a code for the user to enter on another device.

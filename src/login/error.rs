@@ -8,6 +8,7 @@ use crate::{
     oauth::{
         discovery::DiscoveryError,
         error::{OAuthError, PushError, RegistrationError, TokenError, Untrusted},
+        private_key::Algorithm,
     },
     span,
 };
@@ -58,12 +59,12 @@ pub enum LoginError {
     #[error("{host} refuses the API key")]
     ApiKeyRefused { host: String },
     /// The authorization server does not accept the client's private key (RFC 8414 section 2).
-    #[error("{}", key_refused(.host, .algorithm, .accepted))]
+    #[error("{}", key_refused(.host, .algorithms, .accepted))]
     KeyRefused {
         /// The authorization server.
         host: String,
-        /// The key's algorithm.
-        algorithm: &'static str,
+        /// The algorithms that the key can sign with.
+        algorithms: &'static [Algorithm],
         /// The server's algorithms, cleaned; empty if it accepts no keys.
         accepted: Vec<String>,
     },
@@ -129,10 +130,13 @@ fn listened_at(address: &SocketAddr) -> String {
     if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
 }
 
-fn key_refused(host: &str, algorithm: &str, accepted: &[String]) -> String {
+fn key_refused(host: &str, algorithms: &[Algorithm], accepted: &[String]) -> String {
     match accepted {
         [] => format!("{host} does not accept private keys: it does not list private_key_jwt"),
-        accepted => format!("{host} does not accept {algorithm} keys, only {}", accepted.join(", ")),
+        accepted => {
+            let algorithms = algorithms.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>().join(" or ");
+            format!("{host} does not accept {algorithms} keys, only {}", accepted.join(", "))
+        }
     }
 }
 

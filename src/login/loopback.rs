@@ -1,5 +1,6 @@
 //! A native app's listener for the authorization response (RFC 8252 section 7.3).
 
+mod link;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
+pub use self::link::{Link, Opening};
 use crate::{
     login::{
         page::Page,
@@ -61,6 +63,7 @@ pub struct Loopback {
     /// `localhost` has two addresses.
     second: Option<TcpListener>,
     redirect_uri: RedirectUri,
+    link: Option<link::Target>,
 }
 
 /// Why the port cannot be used.
@@ -113,7 +116,7 @@ impl Loopback {
             0 => RedirectUri::new(host, bound, redirect_uri.path()),
             _ => redirect_uri.clone(),
         };
-        Ok(Self { first, second, redirect_uri })
+        Ok(Self { first, second, redirect_uri, link: None })
     }
 
     /// The same with the name `localhost`, for servers that accept only that name. `port` is the one that the user
@@ -125,7 +128,7 @@ impl Loopback {
         let Self { first, redirect_uri, .. } = self;
         let own = RedirectUri::new(LoopbackHost::Localhost, redirect_uri.port(), PATH);
         let mut error = match second(own.port()).await {
-            Ok(second) => return Ok(Self { first, second, redirect_uri: own }),
+            Ok(second) => return Ok(Self { first, second, redirect_uri: own, link: None }),
             Err(error) => error,
         };
         let picks = if port.is_none() { PICKS } else { 0 };
@@ -143,19 +146,26 @@ impl Loopback {
         &self.redirect_uri
     }
 
+    /// The same with a link to the sign-in page.
+    pub fn linked(self) -> (Self, Option<Link>) {
+        let (target, link) = link::link(&self.redirect_uri).unzip();
+        (Self { link: target, ..self }, link)
+    }
+
     /// Serves until `judge` finds the authorization response in a request's query. Returns it with the browser that
     /// delivered it, to show a page there.
     ///
     /// # Errors
     /// The listener fails.
     pub async fn wait<T: Send + 'static>(
-        self,
+        mut self,
         judge: impl Fn(&str) -> Option<T> + Send + Sync + 'static,
     ) -> io::Result<(T, Visitor)> {
         let (page, shown) = watch::channel(None);
         let (answers, mut answered) = mpsc::channel(1);
         let redirect_uri = self.redirect_uri.clone();
-        let redirect = Redirect { redirect_uri, judge, taken: OnceLock::new(), answers, page: shown };
+        let link = self.link.take();
+        let redirect = Redirect { redirect_uri, link, judge, taken: OnceLock::new(), answers, page: shown };
         // Runs in this task until the response arrives, so that cancelling frees the port at once.
         let mut listen = self.listen(Arc::new(redirect)).boxed();
         tokio::select! {
@@ -247,6 +257,7 @@ impl Visitor {
 /// The state that all connections share.
 struct Redirect<T, J> {
     redirect_uri: RedirectUri,
+    link: Option<link::Target>,
     judge: J,
     /// The query of the accepted response. Only the first counts: a code is used once (RFC 6749 section 4.1.2).
     taken: OnceLock<Secret>,
@@ -290,13 +301,17 @@ impl<T: Send + 'static, J: Fn(&str) -> Option<T> + Send + Sync + 'static> Redire
         if !own_host || request.uri().authority().is_some() {
             return Page::unrelated().response(StatusCode::FORBIDDEN);
         }
-        if request.uri().path() != self.redirect_uri.path() {
+        let link = self.link.as_ref().filter(|link| link.is_at(request.uri().path()));
+        if link.is_none() && request.uri().path() != self.redirect_uri.path() {
             return Page::unrelated().response(StatusCode::NOT_FOUND);
         }
         if request.method() != Method::GET {
             let mut response = Page::unrelated().response(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return response;
+        }
+        if let Some(link) = link {
+            return link.open().await;
         }
         if !self.takes(request.uri().query().unwrap_or_default()) {
             return Page::unrelated().response(StatusCode::BAD_REQUEST);

@@ -44,6 +44,18 @@ impl Page {
         Self::new("This is not your sign-in", &format!("<p>{text}</p>"))
     }
 
+    /// For a browser on its way to the server's sign-in page.
+    pub fn elsewhere() -> Self {
+        Self::new("finmcp opens the sign-in page", "")
+    }
+
+    /// For a link whose sign-in page cannot be opened.
+    pub fn unreachable() -> Self {
+        let text = "The server does not respond, or this sign-in has ended. Open the link again, or go back to your AI \
+                    client and sign in from there.";
+        Self::new("finmcp could not open the sign-in page", &format!("<p>{text}</p>"))
+    }
+
     fn new(title: &str, body: &str) -> Self {
         Self(include_str!("callback.html").replace("{{body}}", body).replace("{{title}}", &escaped(title)))
     }
@@ -95,9 +107,9 @@ mod tests {
     /// t031: the pages load nothing, run nothing and link nowhere.
     #[test]
     fn t031_pages_link_nowhere() {
-        for page in
-            [Page::signed_in("T", "s.example", Some("p"), "a"), Page::failed("T"), Page::undecided(), Page::unrelated()]
-        {
+        let signed_in = Page::signed_in("T", "s.example", Some("p"), "a");
+        let (undecided, unrelated) = (Page::undecided(), Page::unrelated());
+        for page in [signed_in, Page::failed("T"), undecided, unrelated, Page::elsewhere(), Page::unreachable()] {
             for never in ["{{", "<script", "http:", "https:", "//", "url(", "@import", "src=", "href=", " style="] {
                 assert!(!page.0.contains(never), "{never}: {}", page.0);
             }

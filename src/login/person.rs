@@ -11,13 +11,14 @@ use crate::{
         error::LoginError,
         page::Page,
         place::Place,
-        request::{LoginRequest, with_first_tokens},
+        request::{LoginRequest, with_first_tokens, with_holder},
         sign_in_page::{SignInPage, refused_client, refused_push},
     },
     oauth::{
         authorization::{AuthorizationRequest, Wanted},
         client::Grant,
         error::TokenError,
+        id_token::check_nonce,
     },
 };
 
@@ -50,16 +51,17 @@ async fn sign_in_in_browser(
     let server = &discovery.authorization_server;
     // Fails before finmcp registers a client or opens a page.
     server.authorization_endpoint()?;
-    let is_pushed = server.push_endpoint()?.is_some();
+    server.push_endpoint()?;
     let scope = request.scope_for_person(&discovery);
     let place = Place { fixed: request.options.redirect_uri.as_ref(), port: redirection.port };
     let timeout = redirection.timeout;
     let applicant = Applicant { request: &request, discovery: &discovery, scope: scope.as_ref(), context, timeout };
     let (loopback, registration, origin) = applicant.for_browser(&place, progress).await?;
     let redirect_uri = loopback.redirect_uri().to_string();
-    let other = origin.other_authentication(&request, &registration);
+    let other = origin.other_registration(&request, server, &registration);
     let (title, host) = (request.title.clone(), request.server.host());
-    let parameters = request.authorization_parameters();
+    let nonce = request.nonce();
+    let parameters = request.authorization_parameters(nonce.as_deref());
     let mut credential = request.credential(&discovery, Renewal::RefreshToken, registration, scope)?;
     let dpop_jkt = credential.dpop_key.as_ref().map(|key| key.thumbprint());
     let wanted = Wanted {
@@ -69,11 +71,11 @@ async fn sign_in_in_browser(
         parameters: &parameters,
     };
     let authorization = Arc::new(AuthorizationRequest::new(server, &credential.registration, &redirect_uri, wanted)?);
-    let page = SignInPage::new(server, &authorization, &mut credential, other, context)
+    let page = SignInPage::new(server, &authorization, &mut credential, other.as_ref(), context)
         .await
         .map_err(|error| refused_push(error, origin))?;
     // The server accepted the client when it took the pushed request.
-    let other = other.filter(|_| !is_pushed || page.url == authorization.url);
+    let other = other.filter(|_| !page.is_pushed(&authorization));
     let asked = Asked {
         server,
         page: &page,
@@ -83,7 +85,7 @@ async fn sign_in_in_browser(
         known_client: origin.may_be_forgotten(),
     };
     let (answer, visitor) = match asked.first_answer(loopback, redirection, context, progress).await? {
-        Answer::Elsewhere(credential) => return Ok(*credential),
+        Answer::Elsewhere(credential) => return Ok(with_holder(*credential, server, context).await),
         Answer::Here(answer, visitor) => (answer, visitor),
     };
     let outcome = match answer {
@@ -91,14 +93,18 @@ async fn sign_in_in_browser(
             progress(Progress::Answered);
             let verifier = &authorization.verifier;
             let grant = Grant::AuthorizationCode { code: &code, verifier, redirect_uri: &redirect_uri };
-            match with_first_tokens(credential, grant, other, context).await {
+            match with_first_tokens(credential, grant, other.as_ref(), context).await {
                 Err(LoginError::Token(TokenError::Refused(refusal))) if refusal.code == "invalid_client" => {
                     Err(refused_client(refusal, origin))
                 }
-                outcome => outcome,
+                outcome => outcome.and_then(|credential| with_nonce(credential, nonce.as_deref())),
             }
         }
         Err(error) => Err(error),
+    };
+    let outcome = match outcome {
+        Ok(credential) => Ok(with_holder(credential, server, context).await),
+        outcome => outcome,
     };
     if let Some(visitor) = visitor {
         let page = match &outcome {
@@ -111,4 +117,13 @@ async fn sign_in_in_browser(
         visitor.show(page).await;
     }
     outcome
+}
+
+/// `credential`, unless its ID token belongs to another authorization request.
+fn with_nonce(credential: Credential, nonce: Option<&str>) -> Result<Credential, LoginError> {
+    let id_token = credential.tokens.as_ref().and_then(|tokens| tokens.id_token.as_ref());
+    if let (Some(nonce), Some(id_token)) = (nonce, id_token) {
+        check_nonce(id_token, nonce)?;
+    }
+    Ok(credential)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use oauth2::CsrfToken;
 
 use crate::{
     credential::record::{Bearer, Credential, Identity, Renewal},
@@ -15,7 +16,7 @@ use crate::{
     oauth::{
         authorization_server::AuthorizationServer,
         challenge::Challenge,
-        client::{self as oauth_client, Grant},
+        client::{self as oauth_client, Grant, userinfo},
         discovery::{self, Discovery, Requirement},
         dpop::DpopKey,
         error::{TokenError, Untrusted},
@@ -184,8 +185,17 @@ impl LoginRequest {
     }
 
     /// Additional parameters of the authorization request. An option that only this request sends is added here.
-    pub(super) fn authorization_parameters(&self) -> Vec<(String, String)> {
-        self.options.parameters.clone()
+    pub(super) fn authorization_parameters(&self, nonce: Option<&str>) -> Vec<(String, String)> {
+        let nonce = nonce.map(|nonce| ("nonce".to_owned(), nonce.to_owned()));
+        self.options.parameters.iter().cloned().chain(nonce).collect()
+    }
+
+    /// Ties the ID token to the authorization request, if finmcp uses one (OpenID Connect Core 1.0 section 3.1.2.1). A
+    /// nonce among the user's parameters takes its place.
+    pub(super) fn nonce(&self) -> Option<String> {
+        let is_chosen = self.options.parameters.iter().any(|(name, _)| name == "nonce");
+        let is_used = self.options.bearer == Some(Bearer::IdToken);
+        (is_used && !is_chosen).then(|| CsrfToken::new_random_len(32).into_secret())
     }
 
     /// Adds `offline_access` if the server supports it or the override requests it, so that the user signs in only once
@@ -224,7 +234,7 @@ impl LoginRequest {
         scope: Option<Scope>,
     ) -> Result<Credential, LoginError> {
         refuse_without_certificate(&discovery.authorization_server, &registration)?;
-        refuse_key(&discovery.authorization_server, &registration)?;
+        let registration = with_key_algorithm(registration, &discovery.authorization_server)?;
         let dpop_key = self.dpop_key(discovery)?;
         let scope = registration.allowed(scope.as_ref());
         let server = &discovery.authorization_server;
@@ -273,14 +283,10 @@ fn certified(
     let authentication = methods.next()?;
     let key = Some(certificate.pem().clone()).filter(|_| authentication == ClientAuthentication::PrivateKeyJwt);
     Some(ClientRegistration {
-        client_id: client_id.to_owned(),
         client_secret: key,
         certificate: Some(certificate.clone()),
         authentication,
-        redirect_uri: None,
-        expires_at: None,
-        withheld: Scope::default(),
-        other_redirect_uris: Vec::new(),
+        ..ClientRegistration::public(client_id.to_owned())
     })
 }
 
@@ -297,37 +303,68 @@ fn refuse_without_certificate(
     }
 }
 
-/// Checks that `server` accepts the client's private key, before the user signs in.
-fn refuse_key(server: &AuthorizationServer, registration: &ClientRegistration) -> Result<(), LoginError> {
-    let (ClientAuthentication::PrivateKeyJwt, Some(pem), Some(accepted)) =
-        (registration.authentication, &registration.client_secret, &server.key_algorithms)
+/// The same client with the algorithm that its private key signs with for `server`. Checks that there is one, before the
+/// user signs in.
+fn with_key_algorithm(
+    registration: ClientRegistration,
+    server: &AuthorizationServer,
+) -> Result<ClientRegistration, LoginError> {
+    let (ClientAuthentication::PrivateKeyJwt, Some(pem)) = (registration.authentication, &registration.client_secret)
     else {
-        return Ok(());
+        return Ok(registration);
     };
-    let algorithm = PrivateKey::from_pem(pem).map_err(TokenError::from)?.algorithm().name();
-    if accepted.iter().any(|accepted| accepted == algorithm) {
-        return Ok(());
+    let key = PrivateKey::from_pem(pem).map_err(TokenError::from)?;
+    match server.algorithms_for(&key)[..] {
+        [best, ..] => Ok(ClientRegistration { key_algorithm: Some(best), ..registration }),
+        [] => {
+            let accepted = server.key_algorithms.iter().flatten().map(|accepted| quoted(accepted)).collect();
+            Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithms: key.algorithms(), accepted })
+        }
     }
-    let accepted = accepted.iter().map(|accepted| quoted(accepted)).collect();
-    Err(LoginError::KeyRefused { host: server.token_endpoint.host(), algorithm, accepted })
+}
+
+/// The same client with the second-best algorithm for `server`: a vendor can register a key for one algorithm only.
+pub(super) fn with_other_algorithm(
+    registration: &ClientRegistration,
+    server: &AuthorizationServer,
+) -> Option<ClientRegistration> {
+    let pem = registration.client_secret.as_ref()?;
+    let second = *server.algorithms_for(&PrivateKey::from_pem(pem).ok()?).get(1)?;
+    Some(ClientRegistration { key_algorithm: Some(second), ..registration.clone() })
 }
 
 /// `credential` with its first tokens. A server that refuses the client does not use up the code (RFC 6749 section
-/// 3.2.1), so finmcp tries the `other` authentication method with the same code. The credential keeps the method that
+/// 3.2.1), so finmcp tries the `other` registration of the client with the same code. The credential keeps the one that
 /// worked.
 pub(super) async fn with_first_tokens(
     credential: Credential,
     grant: Grant<'_>,
-    other: Option<ClientAuthentication>,
+    other: Option<&ClientRegistration>,
     context: &Context<'_>,
 ) -> Result<Credential, LoginError> {
-    let refusal = match (with_tokens(credential.clone(), grant, context).await, other) {
-        (Err(LoginError::Token(refusal)), Some(_)) if refusal.refuses_client() => refusal,
+    let (refusal, registration) = match (with_tokens(credential.clone(), grant, context).await, other) {
+        (Err(LoginError::Token(refusal)), Some(other)) if refusal.refuses_client() => (refusal, other.clone()),
         (outcome, _) => return outcome,
     };
-    let registration = credential.registration.authenticating(other);
     tracing::debug!(%refusal, method = registration.authentication.method(), "trying another authentication method");
     with_tokens(Credential { registration, ..credential }, grant, context).await.map_err(|_| LoginError::Token(refusal))
+}
+
+/// `credential` with the name of its holder, if the tokens have none and `server`, which issued them, tells it.
+pub(super) async fn with_holder(
+    mut credential: Credential,
+    server: &AuthorizationServer,
+    context: &Context<'_>,
+) -> Credential {
+    // A bound token would need a proof, which is too much for a name.
+    if let (Some(endpoint), None, Some(tokens)) =
+        (&server.userinfo_endpoint, &credential.dpop_key, credential.tokens.as_mut())
+        && tokens.person.is_none()
+        && tokens.scope.as_ref().or(credential.scope.as_ref()).is_some_and(|scope| scope.contains(OPENID))
+    {
+        tokens.person = userinfo::holder_of(context.http, endpoint, &tokens.access_token).await;
+    }
+    credential
 }
 
 /// `credential` with its first tokens.

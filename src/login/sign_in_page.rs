@@ -13,7 +13,7 @@ use crate::{
         authorization_server::{AuthorizationServer, PushEndpoint},
         client::{self, PushedRequest},
         error::{OAuthError, PushError, TokenError},
-        registration::ClientAuthentication,
+        registration::ClientRegistration,
     },
     server_url::ServerUrl,
 };
@@ -27,20 +27,24 @@ pub(super) struct SignInPage {
 }
 
 impl SignInPage {
+    /// Whether its URL refers to a pushed request, and so expires.
+    pub fn is_pushed(&self, authorization: &AuthorizationRequest) -> bool {
+        self.url != authorization.url
+    }
+
     /// The page for `authorization`, pushed if the server requires or offers that. If the server refuses the client,
-    /// tries the `other` authentication method, which `credential` then keeps.
+    /// tries its `other` registration, which `credential` then keeps.
     pub async fn new(
         server: &AuthorizationServer,
         authorization: &AuthorizationRequest,
         credential: &mut Credential,
-        other: Option<ClientAuthentication>,
+        other: Option<&ClientRegistration>,
         context: &Context<'_>,
     ) -> Result<Self, PushError> {
-        let refusal = match (Self::once(server, authorization, credential, context).await, other) {
-            (Err(PushError::Token(refusal)), Some(_)) if refusal.refuses_client() => refusal,
+        let (refusal, registration) = match (Self::once(server, authorization, credential, context).await, other) {
+            (Err(PushError::Token(refusal)), Some(other)) if refusal.refuses_client() => (refusal, other.clone()),
             (outcome, _) => return outcome,
         };
-        let registration = credential.registration.clone().authenticating(other);
         let second = Credential { registration, ..credential.clone() };
         let page = Self::once(server, authorization, &second, context).await;
         page.inspect(|_| *credential = second).map_err(|_| PushError::Token(refusal))

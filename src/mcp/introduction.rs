@@ -4,8 +4,10 @@ use crate::mcp::{
     id::Id,
     message::Message,
     meta,
+    object::Object,
     revision::{LEGACY, MODERN},
 };
+use crate::printable::quoted;
 
 /// finmcp's `clientInfo`, as JSON.
 const CLIENT: &str = concat!(r#"{"name":"finmcp","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
@@ -22,4 +24,15 @@ pub fn modern(id: Id, method: &str) -> Message {
     let (version, capabilities, client) = (meta::VERSION, meta::CAPABILITIES, meta::CLIENT);
     let meta = format!(r#"{{"{version}":"{MODERN}","{capabilities}":{{}},"{client}":{CLIENT}}}"#);
     Message::request(id, method, &format!(r#"{{"_meta":{meta}}}"#))
+}
+
+/// How a program identifies itself in `clientInfo` or `serverInfo`, safe to display.
+pub fn name_and_version(implementation: &str) -> String {
+    let object = Object::parse(implementation).unwrap_or_default();
+    let member = |name| object.get(name).and_then(|value| serde_json::from_str::<String>(value).ok());
+    match (member("name"), member("version")) {
+        (None, _) => "unnamed".to_owned(),
+        (Some(name), None) => quoted(&name),
+        (Some(name), Some(version)) => quoted(&format!("{name} {version}")),
+    }
 }

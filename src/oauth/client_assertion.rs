@@ -6,7 +6,7 @@ use oauth2::CsrfToken;
 use serde::Serialize;
 
 use crate::{
-    oauth::private_key::{PrivateKey, PrivateKeyError},
+    oauth::private_key::{Algorithm, PrivateKey, PrivateKeyError},
     secret::Secret,
 };
 
@@ -40,11 +40,12 @@ struct Claims<'a> {
 /// [`PrivateKeyError::Broken`].
 pub fn client_assertion(
     key: &PrivateKey,
+    algorithm: Algorithm,
     client_id: &str,
     issuer: &str,
     now: Timestamp,
 ) -> Result<Secret, PrivateKeyError> {
-    let header = Header { alg: key.algorithm().name(), typ: "JWT" };
+    let header = Header { alg: algorithm.name(), typ: "JWT" };
     let claims = Claims {
         iss: client_id,
         sub: client_id,
@@ -53,7 +54,7 @@ pub fn client_assertion(
         iat: now.as_second(),
         exp: (now + LIFE).as_second(),
     };
-    key.sign(&header, &claims)
+    key.sign(algorithm, &header, &claims)
 }
 
 #[cfg(test)]
@@ -69,14 +70,16 @@ mod tests {
     #[test]
     fn t061_an_assertion() {
         let now = Timestamp::from_second(1_763_600_000).unwrap();
-        for (name, algorithm) in [("ec-pkcs8", "ES256"), ("rsa-pkcs8", "RS256")] {
+        for (name, algorithm) in
+            [("ec-pkcs8", Algorithm::Es256), ("rsa-pkcs8", Algorithm::Ps256), ("rsa-pkcs8", Algorithm::Rs256)]
+        {
             let key = PrivateKey::from_pem(&key(name)).unwrap();
             let mut seen = HashSet::new();
             for _ in 0..2 {
-                let assertion = client_assertion(&key, "me", "https://as.example", now).unwrap();
+                let assertion = client_assertion(&key, algorithm, "me", "https://as.example", now).unwrap();
                 let (signed, _) = assertion.expose().rsplit_once('.').unwrap();
                 let (header, claims) = signed.split_once('.').unwrap();
-                assert_eq!(read(header), json!({"alg": algorithm, "typ": "JWT"}));
+                assert_eq!(read(header), json!({"alg": algorithm.name(), "typ": "JWT"}));
                 let mut claims = read(claims);
                 assert!(seen.insert(claims["jti"].take().to_string()));
                 let (iat, exp) = (now.as_second(), now.as_second() + 300);

@@ -3,13 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{
-    oauth::{
-        registration::{ClientAuthentication, ClientRegistration},
-        scope::Scope,
-    },
-    server_url::ServerUrl,
-};
+use crate::{oauth::registration::ClientRegistration, server_url::ServerUrl};
 
 /// The URL where this build's document is published, if any. With an unpublished URL, sign-ins would fail that succeed
 /// with dynamic registration; and the owner of its host controls finmcp's identity.
@@ -28,16 +22,7 @@ pub struct ClientMetadataUrlError;
 impl ClientMetadataUrl {
     /// The registration of a public client, which may use any loopback port (RFC 8252 section 7.3).
     pub fn registration(&self) -> ClientRegistration {
-        ClientRegistration {
-            client_id: self.0.clone(),
-            client_secret: None,
-            certificate: None,
-            authentication: ClientAuthentication::None,
-            redirect_uri: None,
-            expires_at: None,
-            withheld: Scope::default(),
-            other_redirect_uris: Vec::new(),
-        }
+        ClientRegistration::public(self.0.clone())
     }
 }
 

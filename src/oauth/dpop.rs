@@ -138,7 +138,7 @@ impl DpopKey {
             ath: token.map(|token| BASE64URL.encode(Sha256::digest(token.expose()))),
             nonce: self.nonces.lock().unwrap_or_else(PoisonError::into_inner).get(&htu).cloned(),
         };
-        let proof = self.key.sign(&header, &claims)?;
+        let proof = self.key.sign(Algorithm::Es256, &header, &claims)?;
         let mut proof = HeaderValue::from_str(proof.expose()).map_err(|_| PrivateKeyError::Broken)?;
         proof.set_sensitive(true);
         Ok(proof)

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     http::HttpError,
-    oauth::{json, private_key::PrivateKeyError},
+    oauth::{confirmation::ForeignBinding, json, private_key::PrivateKeyError},
     printable::quoted,
     secret::Secret,
     server_url::ServerUrlError,
@@ -44,6 +44,9 @@ pub enum TokenError {
         /// The token's audience, cleaned.
         found: String,
     },
+    /// A token that is bound to a key of another client (RFC 8705 section 3, RFC 9449 section 6).
+    #[error("the token is bound to {0}")]
+    Bound(ForeignBinding),
     /// The server wants a nonce in the DPoP proof and has not looked at the rest of the request (RFC 9449 section 8).
     #[error("the authorization server keeps rejecting the DPoP proof with a new nonce")]
     NonceWanted,
@@ -273,7 +276,7 @@ impl TokenError {
     /// Whether the server's response is to blame, not the network or the request: finmcp refuses to use it.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Unusable(_) | Self::Audience { .. } => true,
+            Self::Unusable(_) | Self::Audience { .. } | Self::Bound(_) => true,
             Self::Http(error) => error.is_refusal(),
             _ => false,
         }

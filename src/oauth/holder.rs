@@ -29,14 +29,22 @@ struct Claims {
     hd: Value,
 }
 
-/// The user and the organisation in the first of `tokens` that names a user, else the organisation alone; cleaned.
-pub fn holder<'a>(tokens: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
-    let claims = |token: &'a str| jwt::claims::<Claims>(token);
-    let user = tokens
-        .clone()
-        .filter_map(claims)
-        .find_map(|claims| first([claims.email, claims.preferred_username, claims.username, claims.name]));
-    let organisation = tokens.filter_map(claims).find_map(|claims| first([claims.org_name, claims.hd]));
+/// The user and the organisation that the claims in `tokens` name, the first tokens first; cleaned.
+pub fn in_tokens<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<String> {
+    named(tokens.filter_map(jwt::claims))
+}
+
+/// The user and the organisation that a userinfo response names; cleaned.
+pub fn in_json(body: &[u8]) -> Option<String> {
+    named(serde_json::from_slice(body).into_iter())
+}
+
+fn named(claims: impl Iterator<Item = Claims>) -> Option<String> {
+    let (mut user, mut organisation) = (None, None);
+    for claims in claims {
+        user = user.or_else(|| first([claims.email, claims.preferred_username, claims.username, claims.name]));
+        organisation = organisation.or_else(|| first([claims.org_name, claims.hd]));
+    }
     match (user, organisation) {
         (Some(user), Some(organisation)) => Some(format!("{user}, {organisation}")),
         (user, organisation) => user.or(organisation),

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::{http::client_certificate::ClientCertificate, oauth::scope::Scope, secret::Secret};
+use crate::{
+    http::client_certificate::ClientCertificate,
+    oauth::{private_key::Algorithm, scope::Scope},
+    secret::Secret,
+};
 
 /// A client that an authorization server knows, pre-registered or registered dynamically (RFC 7591).
 #[derive(Debug, Clone)]
@@ -15,6 +19,9 @@ pub struct ClientRegistration {
     /// The client secret of a confidential client; with [`ClientAuthentication::PrivateKeyJwt`] its private key in PEM,
     /// which is never sent.
     pub client_secret: Option<Secret>,
+    /// What the private key signs with, chosen by the server's metadata; `None` if an earlier version of finmcp stored
+    /// the client: then ES256 or RS256, by the key.
+    pub key_algorithm: Option<Algorithm>,
     /// The certificate that the client shows in TLS (RFC 8705): it authenticates the client, or tokens are bound to it.
     pub certificate: Option<Arc<ClientCertificate>>,
     /// How the client authenticates at the token endpoint.
@@ -39,6 +46,7 @@ impl ClientRegistration {
             certificate: None,
             client_id,
             client_secret: None,
+            key_algorithm: None,
             authentication: ClientAuthentication::None,
             redirect_uri: None,
             expires_at: None,

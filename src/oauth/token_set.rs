@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::{
-    oauth::{error::TokenError, holder::holder, jwt, protected_resource, scope::Scope},
+    oauth::{error::TokenError, holder, jwt, protected_resource, scope::Scope},
     printable::quoted,
     secret::Secret,
     server_url::ServerUrl,
@@ -46,7 +49,7 @@ pub struct TokenSet {
     pub expires_at: Option<Timestamp>,
     /// The granted scope; `None` if the server does not say, which means the requested one.
     pub scope: Option<Scope>,
-    /// The user and the organisation that the tokens name ([`holder`]). For display only.
+    /// The user and the organisation that the tokens name ([`holder::in_tokens`]). For display only.
     pub person: Option<String>,
     /// The ID token (OpenID Connect Core 1.0 section 3.1.3.3), if it is a valid header value.
     pub id_token: Option<Secret>,
@@ -111,7 +114,7 @@ impl TokenResponse {
             issued_at: now,
             expires_at: claimed.or(stated),
             scope: self.scope.and_then(ScopeText::into_scope).filter(|scope| !scope.is_empty()),
-            person: holder(self.id_token.iter().map(Secret::expose).chain([token]).map(String::as_str)),
+            person: holder::in_tokens(self.id_token.iter().map(Secret::expose).chain([token]).map(String::as_str)),
             id_token: self.id_token.filter(|token| jwt::is_jwt(token.expose())),
             access_token,
         })
@@ -138,6 +141,12 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
 }
 
 impl TokenSet {
+    /// The claims of its tokens that are JWTs, the ID token first. Nothing verifies them: for display only.
+    pub fn claims<T: DeserializeOwned>(&self) -> Vec<T> {
+        let tokens = self.id_token.iter().chain([&self.access_token]);
+        tokens.filter_map(|token| jwt::claims(token.expose())).collect()
+    }
+
     /// The access token's audience if it is not `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned.
     /// `None` if the audience is `resource` or a parent path at its origin, or is missing.
     pub fn other_audience(&self, resource: &str) -> Option<String> {

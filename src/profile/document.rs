@@ -103,6 +103,11 @@ impl ProfileDocument {
         })
     }
 
+    /// The preset that it names.
+    pub(crate) fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
     /// The last sign-in, even if it was for a server that the profile no longer names.
     pub fn last_sign_in(&self) -> Option<Identity> {
         let environment = self.environment.clone().unwrap_or_default();

@@ -46,7 +46,28 @@ impl Profiles {
 
     /// Whether `name` is the preset of the simulated vendors in this binary.
     pub fn is_embedded(&self, name: Option<&str>) -> bool {
-        name.and_then(|name| self.providers.get(name)).is_some_and(|provider| provider.embedded)
+        let provider = name.and_then(|name| self.providers.get(self.known_name(name)?));
+        provider.is_some_and(|provider| provider.embedded)
+    }
+
+    /// The name of the preset or saved profile that the user calls `typed`: this one, else the only one that differs in
+    /// case alone.
+    pub fn known_name(&self, typed: &str) -> Option<&str> {
+        let is_exact = |known: &&str| *known == typed;
+        let mut names = self.names().filter(|known| known.eq_ignore_ascii_case(typed));
+        if let Some(exact) = self.names().find(is_exact) {
+            return Some(exact);
+        }
+        names.next().filter(|only| names.all(|other| other == *only))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().chain(self.documents.keys()).map(String::as_str)
+    }
+
+    /// The names of the saved profiles, also of invalid ones.
+    pub fn saved_names(&self) -> impl Iterator<Item = &str> {
+        self.documents.keys().map(String::as_str)
     }
 
     /// The preset of `profile`, if it has one.

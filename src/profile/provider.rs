@@ -63,10 +63,12 @@ pub struct Facts {
 }
 
 impl Provider {
-    /// The environment called `name`, or the default one, with its name.
+    /// The environment called `name`, or the default one, with its name. Case does not matter.
     pub fn environment(&self, name: Option<&str>) -> Option<(&str, &Environment)> {
         let name = name.unwrap_or(&self.default_environment);
-        self.environments.get_key_value(name).map(|(name, environment)| (name.as_str(), environment))
+        let of_any_case = || self.environments.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self.environments.get_key_value(name).or_else(of_any_case);
+        found.map(|(name, environment)| (name.as_str(), environment))
     }
 
     /// The names of its environments, the default one first; empty if it has only one.

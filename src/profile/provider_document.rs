@@ -106,6 +106,13 @@ pub struct ProviderError {
     pub(super) why: String,
 }
 
+impl ProviderError {
+    /// What is invalid, without the provider.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
 impl ProviderDocument {
     /// Validates this document as the provider `id`.
     ///

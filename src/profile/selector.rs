@@ -23,6 +23,11 @@ pub struct Selector {
 pub enum SelectorError {
     #[error("no preset or profile is called {name:?}")]
     Unknown { name: String, similar: Vec<String>, candidates: Vec<String> },
+    #[error("no saved profile is called {name:?}")]
+    Unsaved { name: String, saved: Vec<String> },
+    /// An address without its scheme. Elsewhere that is https; a server on this machine rarely has a certificate.
+    #[error("the address of a server on this machine needs its scheme")]
+    SchemeNeeded { address: String },
     #[error("invalid profile {name:?} in config.toml: {problem}")]
     Broken { name: String, problem: String },
     #[error("no preset has an environment {environment:?}")]
@@ -42,6 +47,8 @@ pub enum SelectorError {
     Url(#[from] ServerUrlError),
     #[error("invalid profile name {0:?}: expected up to 64 letters, digits, '.', '_' or '-'")]
     Name(String),
+    #[error("a profile is called {0:?} already")]
+    Taken(String),
     #[error("{0:?} is the name of a preset and cannot be used for another server")]
     PresetName(String),
 }
@@ -76,7 +83,55 @@ impl Profiles {
         Ok(profile)
     }
 
+    /// The name of the saved profile that the user calls `typed`, valid or not. Case does not matter.
+    ///
+    /// # Errors
+    /// [`SelectorError::Unsaved`].
+    pub fn saved_name(&self, typed: &str) -> Result<&str, SelectorError> {
+        let known = self.known_name(typed);
+        self.saved_names().find(|name| Some(*name) == known).ok_or_else(|| SelectorError::Unsaved {
+            name: typed.to_owned(),
+            saved: self.saved_names().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Checks that `profile` can be saved as `name`: no other profile has that name, and it selects no other server.
+    ///
+    /// # Errors
+    /// [`SelectorError`].
+    pub fn check_new_name(&self, profile: &Profile, name: &str) -> Result<(), SelectorError> {
+        check_name(name)?;
+        if self.saved_names().any(|saved| saved == name) {
+            return Err(SelectorError::Taken(name.to_owned()));
+        }
+        let is_its_preset = |provider: &Provider| {
+            profile.provider.as_ref() == Some(&provider.id) && provider.is_default_environment(&profile.environment)
+        };
+        match self.providers.get(name) {
+            Some(provider) if !is_its_preset(provider) => Err(SelectorError::PresetName(name.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The server that `default` in `config.toml` is to name when the user calls it `typed`.
+    ///
+    /// # Errors
+    /// [`SelectorError`] if it names no server.
+    pub fn default_name(&self, typed: &str) -> Result<String, SelectorError> {
+        if let Some(name) = self.known_name(typed).filter(|name| !self.is_embedded(Some(name))) {
+            return Ok(name.to_owned());
+        }
+        let profile = self.called(typed, &Selector::default())?;
+        Ok(if profile.saved { profile.name } else { profile.server.to_string() })
+    }
+
+    /// Whether `word` selects a server.
+    pub fn knows(&self, word: &str) -> bool {
+        self.known_name(word).is_some() || word.contains("://") || matches!(self.address(word), Some(Ok(_)))
+    }
+
     fn called(&self, name: &str, selector: &Selector) -> Result<Profile, SelectorError> {
+        let name = self.known_name(name).unwrap_or(name);
         if let Some(provider) = self.providers.get(name) {
             return match self.older_than_preset(name).filter(|_| selector.environment.is_none()) {
                 Some(saved) => Ok(saved),
@@ -86,16 +141,35 @@ impl Profiles {
         let found = if name.contains("://") {
             self.of_url(name.parse()?)?
         } else {
-            self.named(name).ok_or_else(|| self.not_found(name))?
+            match self.named(name) {
+                Some(saved) => saved,
+                None => self.of_url(self.address(name).unwrap_or_else(|| Err(self.not_found(name)))?)?,
+            }
         };
         match &selector.environment {
-            Some(wanted) if *wanted != found.environment => Err(SelectorError::Environment {
+            Some(wanted) if !wanted.eq_ignore_ascii_case(&found.environment) => Err(SelectorError::Environment {
                 title: found.name,
                 environment: wanted.clone(),
                 candidates: Some(found.environment).filter(|name| !name.is_empty()).into_iter().collect(),
             }),
             _ => Ok(found),
         }
+    }
+
+    /// The URL of an address without a scheme, such as `mcp.example.com/mcp`: https, never http. None if `text` is more
+    /// likely a misspelt name.
+    fn address(&self, text: &str) -> Option<Result<ServerUrl, SelectorError>> {
+        let host = text.split(['/', ':']).next().unwrap_or_default();
+        let is_host = host.chars().all(|letter| letter.is_ascii_alphanumeric() || ".-".contains(letter));
+        let has_more = host.len() < text.len() && (host.contains('.') || host == "localhost");
+        let is_domain =
+            host.contains('.') && self.similar(text).is_empty() && self.broken().all(|(name, _)| name != text);
+        if !is_host || host.starts_with(['.', '-']) || !(has_more || is_domain) || text.contains("://") {
+            return None;
+        }
+        let url: ServerUrl = format!("https://{text}").parse().ok()?;
+        let address = text.to_owned();
+        Some(if url.is_loopback() { Err(SelectorError::SchemeNeeded { address }) } else { Ok(url) })
     }
 
     fn not_found(&self, name: &str) -> SelectorError {
@@ -180,7 +254,8 @@ impl Profiles {
             server,
             options: provider.options(found),
             saved: false,
-            moved: false,
+            // The preset's name alone does not select a URL that the user gave.
+            moved: found.server.is_none(),
             signed_in: None,
         })
     }
@@ -234,7 +309,11 @@ impl Profile {
     }
 }
 
-fn check_name(name: &str) -> Result<(), SelectorError> {
+/// Checks that a profile can have this name.
+///
+/// # Errors
+/// [`SelectorError::Name`].
+pub fn check_name(name: &str) -> Result<(), SelectorError> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let valid = (1..=64).contains(&name.len()) && name.chars().all(allowed);
     if valid { Ok(()) } else { Err(SelectorError::Name(name.to_owned())) }

@@ -47,6 +47,24 @@ fn default_folder() -> Result<PathBuf, SettingsError> {
     })
 }
 
+/// The folder of the logs of `serve`: in finmcp's folder where `FINMCP_CONFIG_DIR` chooses that, else the system's place.
+/// Ignores `XDG_STATE_HOME`, as [`default_folder`] does and for the same reason.
+pub(super) fn logs(folder: &Path) -> PathBuf {
+    let is_chosen = std::env::var_os("FINMCP_CONFIG_DIR").is_some_and(|value| !value.is_empty());
+    match directories::BaseDirs::new() {
+        Some(folders) if !is_chosen => {
+            if cfg!(windows) {
+                folders.data_local_dir().join("finmcp").join("logs")
+            } else if cfg!(target_os = "macos") {
+                folders.home_dir().join("Library").join("Logs").join("finmcp")
+            } else {
+                folders.home_dir().join(".local").join("state").join("finmcp").join("logs")
+            }
+        }
+        _ => folder.join("logs"),
+    }
+}
+
 pub(super) fn store_choice(folder: &Path) -> Result<StoreChoice, SettingsError> {
     let Some(name) = text_variable("FINMCP_STORE")? else { return Ok(StoreChoice::Keychain) };
     match name.as_str() {
@@ -121,6 +139,19 @@ pub(super) fn surroundings() -> Result<Surroundings, SettingsError> {
     })
 }
 
+/// The command that opens the user's editor: `VISUAL`, else `EDITOR`.
+///
+/// # Errors
+/// The value is not valid UTF-8.
+pub fn editor() -> Result<Option<String>, SettingsError> {
+    Ok(text_variable("VISUAL")?.or(text_variable("EDITOR")?))
+}
+
+/// The number of the word that a completion script asks about, if it says.
+pub fn completed_word() -> Option<usize> {
+    std::env::var("_CLAP_COMPLETE_INDEX").ok()?.parse().ok()
+}
+
 /// The user's home folder.
 pub fn home() -> Option<PathBuf> {
     directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
@@ -178,6 +209,11 @@ pub fn variables(is_passed: impl Fn(&str) -> bool) -> Vec<(OsString, OsString)> 
 /// Whether output may be coloured. Separate from the settings, because those can be invalid.
 pub fn is_colored() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether the terminal only prints lines and cannot move its cursor. A Windows console needs no `TERM`.
+pub fn is_plain_terminal() -> bool {
+    cfg!(not(windows)) && std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 /// The variable's value; `None` if it is unset or empty.

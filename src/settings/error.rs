@@ -32,6 +32,9 @@ pub enum SettingsError {
     /// Another user can write to the file or its folder.
     #[error("other users can change {}", path.display())]
     Exposed { path: PathBuf },
+    /// Another program changed the file while the user edited a copy.
+    #[error("another program has changed {} in the meantime", path.display())]
+    Overtaken { path: PathBuf },
     /// The lock on `config.toml` could not be acquired.
     #[error("config.toml was not changed")]
     Unchanged(#[source] lock::LockError),

@@ -1,8 +1,10 @@
 //! The user's settings: the environment and `config.toml`.
 
 mod config;
+pub mod copy;
 mod environment;
 pub mod error;
+pub mod faults;
 pub mod machine;
 pub mod screen;
 
@@ -14,12 +16,15 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-pub use crate::settings::environment::{home, is_colored, machine, mcp_remote_folder, start, variables};
+pub use crate::settings::environment::{
+    completed_word, editor, home, is_colored, is_plain_terminal, machine, mcp_remote_folder, start, variables,
+};
 use crate::{
     credential::{choice::StoreChoice, file::KeySource},
     oauth::client_metadata::{self, ClientMetadataUrl, ClientMetadataUrlError},
     profile::{Profile, presets, profiles::Profiles},
     secret::Secret,
+    serve_log,
     settings::{error::SettingsError, screen::Surroundings},
 };
 
@@ -42,6 +47,8 @@ pub struct Settings {
     pub request_timeout: Option<Duration>,
     /// The server that an AI client requests headers for.
     pub server_of_client: Option<String>,
+    /// The folder of the logs of `serve`.
+    pub logs: PathBuf,
     log: Option<String>,
 }
 
@@ -74,6 +81,7 @@ impl Settings {
             client_secret: environment::client_secret()?,
             server_of_client: environment::server_of_client()?,
             request_timeout: environment::request_timeout()?,
+            logs: environment::logs(&folder),
             log: environment::log()?,
             folder,
         })
@@ -84,6 +92,7 @@ impl Settings {
     pub fn isolated(&self, folder: PathBuf, key: PathBuf) -> Self {
         Self {
             store: StoreChoice::File { folder: folder.join("credentials"), key: KeySource::KeyFile(key) },
+            logs: folder.join("logs"),
             folder,
             profiles: self.profiles.presets(),
             authorities: self.authorities.clone(),
@@ -142,6 +151,38 @@ impl Settings {
     /// [`SettingsError`]. `config.toml` is then unchanged.
     pub async fn save_profile(&self, profile: &Profile) -> Result<(), SettingsError> {
         config::save_profile(&self.folder, &self.locks(), profile).await
+    }
+
+    /// Removes the profile `name` and what finmcp remembers of its server.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn remove_profile(&self, name: &str) -> Result<(), SettingsError> {
+        config::remove_profile(&self.folder, &self.locks(), name).await?;
+        // Only a cache.
+        let _ = fs::remove_file(self.description_path(name));
+        serve_log::remove(&self.logs, name);
+        Ok(())
+    }
+
+    /// Renames the profile `old` with what finmcp remembers of its server. `account` is that of its sign-in.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn rename_profile(&self, old: &str, new: &str, account: Option<&str>) -> Result<(), SettingsError> {
+        config::rename_profile(&self.folder, &self.locks(), old, new, account).await?;
+        // Only a cache.
+        let _ = fs::rename(self.description_path(old), self.description_path(new));
+        serve_log::rename(&self.logs, old, new);
+        Ok(())
+    }
+
+    /// Sets the default server, or removes it.
+    ///
+    /// # Errors
+    /// [`SettingsError`]. `config.toml` is then unchanged.
+    pub async fn save_default(&self, server: Option<&str>) -> Result<(), SettingsError> {
+        config::save_default(&self.folder, &self.locks(), server).await
     }
 
     /// Removes the sign-in of the profile `name`. Keeps its server and options.

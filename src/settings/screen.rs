@@ -27,6 +27,11 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
+    /// The browser that the user chose with a variable.
+    pub fn browser(&self) -> Option<&SystemBrowser> {
+        self.browser.as_ref()
+    }
+
     /// How to show the user a page. If no variable says, looks for a desktop. That can take seconds, so call this only
     /// when there is a page to show.
     pub async fn screen(&self) -> Screen {

@@ -31,7 +31,7 @@ impl From<FileError> for Error {
 impl From<Taken> for Error {
     fn from(error: Taken) -> Self {
         let hint = match error.holder {
-            Holder::Other | Holder::Finmcp => {
+            Holder::Other | Holder::Finmcp | Holder::Options => {
                 "nothing was changed: use --force to replace it or --name NAME to add a second entry; \
                  add --dry-run to preview"
             }

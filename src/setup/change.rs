@@ -1,7 +1,15 @@
 //! The changes to a client's file, and its text after them.
 
-use crate::setup::{
-    client::Client, document::Document, entry::Entry, error::DocumentError, plaintext::Exposed, tree::Node,
+use crate::{
+    settings::machine::Machine,
+    setup::{
+        client::Client,
+        document::Document,
+        entry::Entry,
+        error::DocumentError,
+        plaintext::{self, Exposed},
+        tree::Node,
+    },
 };
 
 /// One change.
@@ -31,6 +39,38 @@ pub struct Wish {
     pub named: bool,
     /// Whether it replaces another entry of the same name.
     pub force: bool,
+    /// Whether the user gave options for `serve`.
+    pub has_options: bool,
+}
+
+impl Wish {
+    /// Whether the client would no longer start `serve`, and so lose the options that the user chose in `before`.
+    fn loses_options_of(&self, before: &Entry) -> bool {
+        let becomes_native = before.url.is_none() && self.entry.url.is_some();
+        // After `serve`, and after `token --headers`.
+        becomes_native && before.arguments.get(1..) != self.entry.arguments.get(2..)
+    }
+
+    /// The requested entry in place of `before`, which finmcp wrote for the same server. Options that the user once
+    /// chose stay: an update must not lift `--read-only`.
+    fn updating(&self, before: &Entry) -> Entry {
+        let is_same_way = before.url.is_some() == self.entry.url.is_some();
+        let arguments = if is_same_way && !self.has_options { &before.arguments } else { &self.entry.arguments };
+        // finmcp decides about the variables that it needs, except those with a password, which it never writes.
+        let is_users = |name: &str, value: &str| {
+            let is_needed = Machine::NEEDED.contains(&name) || Machine::BUS.contains(&name);
+            !is_needed || plaintext::may_hold_password(name, value)
+        };
+        let kept = before.environment.clone().into_iter().filter(|(name, value)| is_users(name, value));
+        let mut passed = self.entry.passed.clone();
+        passed.extend(before.passed.iter().filter(|name| !self.entry.passed.contains(name)).cloned());
+        Entry {
+            arguments: arguments.clone(),
+            environment: kept.chain(self.entry.environment.clone()).collect(),
+            passed,
+            ..self.entry.clone()
+        }
+    }
 }
 
 /// Another entry has the name.
@@ -48,8 +88,10 @@ pub struct Taken {
 pub enum Holder {
     /// A server that finmcp did not add.
     Other,
-    /// An entry of finmcp for another server, with other options, or with another path.
+    /// An entry of finmcp for another server.
     Finmcp,
+    /// An entry of finmcp for the same server, with options for `serve` that the requested entry cannot have.
+    Options,
     /// A server that finmcp is about to replace under its own name.
     Replaced,
 }
@@ -58,7 +100,8 @@ impl Holder {
     fn text(self, name: &str) -> String {
         match self {
             Self::Other => format!("has another server named {name:?}"),
-            Self::Finmcp => format!("has another finmcp entry named {name:?}"),
+            Self::Finmcp => format!("has a finmcp entry named {name:?} for another server"),
+            Self::Options => format!("has a finmcp entry named {name:?} with options that --native drops"),
             Self::Replaced => format!("uses {name:?} for a server that this command replaces"),
         }
     }
@@ -72,7 +115,8 @@ impl Holder {
 }
 
 /// The changes that add the requested entry to `document` and replace each of `replaced`: a server with a secret in
-/// plain text, and the entry that replaces it (none if that is the requested one). Empty if nothing has to change.
+/// plain text, and the entry that replaces it (none if that is the requested one). Empty if nothing has to change. An
+/// entry of finmcp that `is_meant` says is for the same server is updated.
 ///
 /// # Errors
 /// [`Taken`].
@@ -81,6 +125,7 @@ pub fn wanted(
     document: &Document,
     wish: &Wish,
     replaced: &[(Exposed, Option<Entry>)],
+    is_meant: impl Fn(&Entry) -> bool,
 ) -> Result<Vec<Change>, Taken> {
     let mut changes = Vec::new();
     let mut placed = false;
@@ -96,16 +141,25 @@ pub fn wanted(
         });
     }
     let name = &wish.entry.name;
-    match document.server(name) {
+    let held = document.server(name);
+    let own = held.and_then(|node| Entry::read(client, name, node)).filter(|own| own.runs_finmcp() && is_meant(own));
+    let entry = match &own {
+        Some(own) if !wish.force => wish.updating(own),
+        _ => wish.entry.clone(),
+    };
+    match held {
         _ if placed => {}
-        Some(node) if wish.entry.is_that_of(client, node) => {}
+        Some(node) if entry.is_that_of(client, node) => {}
         Some(_) if changes.iter().any(|change| change.name() == name) => {
             return Err(Taken { client, name: name.clone(), holder: Holder::Replaced });
         }
-        Some(node) if !wish.force => {
+        Some(_) if !wish.force && own.as_ref().is_some_and(|own| wish.loses_options_of(own)) => {
+            return Err(Taken { client, name: name.clone(), holder: Holder::Options });
+        }
+        Some(node) if !wish.force && own.is_none() => {
             return Err(Taken { client, name: name.clone(), holder: Holder::of(client, name, node) });
         }
-        _ => changes.push(Change::Put(wish.entry.clone())),
+        _ => changes.push(Change::Put(entry)),
     }
     Ok(changes)
 }

@@ -50,7 +50,8 @@ async fn run(program: &Path, commands: &[Vec<String>]) {
     }
 }
 
-/// Lets Claude Code make `changes`, then makes those that it did not. Returns the path of the backup.
+/// Lets Claude Code make `changes`, then makes those that it did not. Backs the file up first if `backup` says who may
+/// read the copy, and returns its path.
 ///
 /// # Errors
 /// Why the changes could not be made, with the backup's path if the file was changed meanwhile.
@@ -59,9 +60,12 @@ pub async fn write(
     file: &ConfigFile,
     document: &Document,
     changes: &[Change],
-    access: Access,
+    backup: Option<Access>,
 ) -> Result<Option<PathBuf>, Error> {
-    let backup = file.back_up(access)?;
+    let backup = match backup {
+        Some(access) => file.back_up(access)?,
+        None => None,
+    };
     run(program, &commands(changes, |name| document.server(name).is_some())).await;
     let Err(error) = complete(file, changes) else { return Ok(backup) };
     let is_as_before = ConfigFile::read(&file.path).is_ok_and(|now| now.exists == file.exists && now.text == file.text);

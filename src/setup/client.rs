@@ -1,7 +1,7 @@
 //! The AI clients that start `finmcp serve`: where each stores its servers, in which format, and which of its
 //! environment variables it passes to a server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::settings::machine::{Machine, System};
 
@@ -166,6 +166,28 @@ impl Client {
         }
     }
 
+    /// What the user does so that it starts an entry that has just been written, as a sentence. Each client's own
+    /// documentation says which of them watch their file.
+    pub fn restart(self) -> &'static str {
+        match self {
+            Self::ClaudeDesktop => "Quit Claude Desktop and open it again.",
+            Self::ClaudeCode => "Start a new Claude Code session.",
+            Self::Cursor => "Restart Cursor.",
+            Self::Vscode => "VS Code starts it with your next chat message.",
+            Self::Windsurf => "Restart Windsurf.",
+            Self::Codex => "Start a new Codex session.",
+            Self::Gemini => "Restart Gemini CLI.",
+            Self::Zed => "Zed starts it right away.",
+            Self::Goose => "Start a new Goose session.",
+            Self::Opencode => "Restart opencode.",
+        }
+    }
+
+    /// Whether it notices a change of its file.
+    pub fn watches_its_file(self) -> bool {
+        matches!(self, Self::Vscode | Self::Zed)
+    }
+
     /// The files that can hold its servers, in order of preference. Empty if it does not have this scope.
     pub fn files(self, scope: Scope, machine: &Machine) -> Vec<PathBuf> {
         let m = machine;
@@ -216,17 +238,6 @@ impl Client {
     pub fn file(self, scope: Scope, machine: &Machine) -> Option<PathBuf> {
         let files = self.files(scope, machine);
         files.iter().find(|file| file.exists()).or(files.first()).cloned()
-    }
-
-    /// Whether this machine seems to have the client: its folder, its file or its program exists.
-    pub fn is_detected(self, machine: &Machine) -> bool {
-        let has_program = self.program().is_some_and(|name| machine.program(name).is_some());
-        has_program
-            || self.files(Scope::User, machine).iter().any(|file| match self {
-                // Its file is directly in the home folder, which always exists.
-                Self::ClaudeCode => file.exists(),
-                _ => file.parent().is_some_and(Path::is_dir),
-            })
     }
 
     /// Whether a server that the client starts gets the variable `name` as the user set it in a shell. The desktop

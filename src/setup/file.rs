@@ -1,6 +1,7 @@
 //! A client's file on disk: read, and replaced atomically, with a backup next to it.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -57,7 +58,10 @@ pub enum Access {
 }
 
 /// The ending of a backup's name.
-pub const BACKUP_ENDING: &str = ".before-finmcp";
+const BACKUP_ENDING: &str = ".before-finmcp";
+
+/// How many backups of a file finmcp keeps.
+const BACKUPS: usize = 3;
 
 impl ConfigFile {
     /// Reads the file at `path`. A missing file counts as empty.
@@ -78,35 +82,81 @@ impl ConfigFile {
         Ok(Self { path: path.to_owned(), text, exists })
     }
 
-    /// The existing backups, oldest first, and the path for the next one. A backup never overwrites another, which may
-    /// be the only copy of the user's settings.
-    fn backups(&self) -> (Vec<PathBuf>, PathBuf) {
-        let named = |number: usize| {
-            let mut name = self.path.file_name().unwrap_or_default().to_owned();
-            name.push(BACKUP_ENDING);
-            if number > 1 {
-                name.push(format!("-{number}"));
+    /// The existing backups by number, oldest first. Only files that finmcp named so: others with a similar name are the
+    /// user's.
+    fn backups(&self) -> Vec<(u32, PathBuf)> {
+        let Some(folder) = self.path.parent() else { return Vec::new() };
+        // An empty path is the current folder's.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        let numbered = files.filter_map(|file| {
+            let is_file = file.file_type().is_ok_and(|kind| kind.is_file());
+            let number = self.backup_number(&file.file_name()).filter(|_| is_file)?;
+            Some((number, self.backup_path(number)))
+        });
+        let mut backups: Vec<(u32, PathBuf)> = numbered.collect();
+        backups.sort();
+        backups
+    }
+
+    /// The number in the name of a backup of this file.
+    fn backup_number(&self, name: &OsStr) -> Option<u32> {
+        let own = self.path.file_name()?.to_str()?;
+        let end = name.to_str()?.strip_prefix(own)?.strip_prefix(BACKUP_ENDING)?;
+        match end.strip_prefix('-') {
+            None if end.is_empty() => Some(1),
+            // finmcp writes no leading zero, no sign and no "-1".
+            Some(digits) => digits.parse().ok().filter(|number: &u32| *number > 1 && number.to_string() == digits),
+            None => None,
+        }
+    }
+
+    fn backup_path(&self, number: u32) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(BACKUP_ENDING);
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        self.path.with_file_name(name)
+    }
+
+    /// The path for the next backup. It never overwrites anything.
+    fn next_backup(&self) -> PathBuf {
+        let last = self.backups().last().map_or(0, |(number, _)| *number);
+        let mut number = last.saturating_add(1);
+        while fs::symlink_metadata(self.backup_path(number)).is_ok() && number < u32::MAX {
+            number += 1;
+        }
+        self.backup_path(number)
+    }
+
+    /// Deletes the oldest backups, except the latest [`BACKUPS`].
+    fn prune_backups(&self) {
+        let backups = self.backups();
+        let surplus = backups.len().saturating_sub(BACKUPS);
+        for (_, path) in backups.into_iter().take(surplus) {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(%error, file = %path.display(), "cannot delete an old backup");
             }
-            self.path.with_file_name(name)
-        };
-        let there: Vec<PathBuf> = (1..).map(named).take_while(|path| fs::symlink_metadata(path).is_ok()).collect();
-        let next = named(there.len() + 1);
-        (there, next)
+        }
     }
 
     /// The text of the latest backup, if there is one.
     pub fn backup(&self) -> Option<String> {
-        fs::read_to_string(self.backups().0.last()?).ok()
+        fs::read_to_string(&self.backups().last()?.1).ok()
     }
 
-    /// Backs up the file as it was read, with `access`, if it has not changed since. Does nothing if there was no file.
+    /// Backs up the file as it was read, with `access`, if it has not changed since, and deletes the backups that are
+    /// too old. Does nothing if there was no file.
     ///
     /// # Errors
     /// [`FileError`]; earlier backups are unchanged.
     pub fn back_up(&self, access: Access) -> Result<Option<PathBuf>, FileError> {
         let Some(copy) = self.copy(access)? else { return Ok(None) };
         self.check_unchanged()?;
-        put(copy).map(Some)
+        let backup = put(copy)?;
+        self.prune_backups();
+        Ok(Some(backup))
     }
 
     /// Replaces the file with `text` atomically, if it has not changed since it was read. A symlink stays a symlink,
@@ -120,8 +170,8 @@ impl ConfigFile {
         put(staged).map(drop)
     }
 
-    /// Backs up and replaces the file. The backup gets its name only when all that remains is to rename the new file.
-    /// Returns the backup's path; none if there was no file.
+    /// Backs up and replaces the file, and deletes the backups that are too old. The backup gets its name only when all
+    /// that remains is to rename the new file. Returns the backup's path; none if there was no file.
     ///
     /// # Errors
     /// [`FileError`]; the file is unchanged.
@@ -131,6 +181,7 @@ impl ConfigFile {
         self.check_unchanged()?;
         let backup = copy.map(put).transpose()?;
         put(staged)?;
+        self.prune_backups();
         Ok(backup)
     }
 
@@ -153,7 +204,7 @@ impl ConfigFile {
         if !self.exists {
             return Ok(None);
         }
-        let target = self.backups().1;
+        let target = self.next_backup();
         let made = match access {
             Access::AsBefore => Replacement::like(&self.path, target.clone()),
             Access::Owner => Replacement::private(target.clone()),

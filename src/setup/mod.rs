@@ -1,24 +1,28 @@
 //! `setup`: the entries that make AI clients start `finmcp serve`, or ask `finmcp token` for headers.
 //!
 //! [`client`] describes the clients, [`entry`] an entry, [`surroundings`] its environment variables, [`document`] changes
-//! a file in one place, [`change`] decides the changes, [`plaintext`] finds secrets, and [`key`] an
-//! API key that can move into the keychain. These are pure, except that
-//! [`client`] checks whether files exist. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code make the
-//! change.
+//! a file in one place, [`change`] decides the changes, [`plaintext`] finds secrets, [`mask`] hides them, and [`key`]
+//! finds an API key that can move into the keychain. These are pure, except that [`client`] and `detection` check which
+//! files exist, and [`inventory`] reads all of them. [`mod@file`] reads and replaces files; [`claude`] lets Claude Code
+//! make the change.
 
 mod advice;
 pub mod change;
 pub mod claude;
 pub mod client;
 pub mod deeplink;
+mod detection;
 pub mod document;
 pub mod entry;
 pub mod error;
 pub mod file;
 pub mod header_command;
+pub mod inventory;
 mod json;
 pub mod key;
 mod lines;
+pub mod log_place;
+pub mod mask;
 pub mod plaintext;
 pub mod plan;
 pub mod program;

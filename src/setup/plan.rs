@@ -108,7 +108,7 @@ impl Plan<'_> {
             passed: surroundings.passed.clone(),
             url: self.url(&self.target),
         };
-        Wish { entry, named: self.name.is_some(), force: self.force }
+        Wish { entry, named: self.name.is_some(), force: self.force, has_options: !self.options.is_empty() }
     }
 
     /// The servers in `document` with a secret in plain text for which finmcp has a profile.

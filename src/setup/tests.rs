@@ -11,12 +11,15 @@ use super::{
     document::Document,
     entry::Entry,
     error::DocumentError,
+    mask,
     plaintext::{self, Exposed, Place},
     surroundings::Surroundings,
 };
 use crate::settings::machine::{Machine, System};
 
+mod changes;
 mod json;
+mod page;
 mod yaml;
 
 fn entry() -> Entry {
@@ -272,47 +275,6 @@ fn errors_name_the_line() {
 }
 
 #[test]
-fn another_entry_is_not_replaced_unasked() {
-    let client = Client::Cursor;
-    let wish = |force| Wish { entry: entry(), named: false, force };
-    let text = with(client, "", &Entry { arguments: vec!["serve".to_owned(), "tesorio".to_owned()], ..entry() });
-    let document = Document::read(client, &text).unwrap();
-    assert!(change::wanted(client, &document, &wish(false), &[]).is_err());
-    assert_eq!(change::wanted(client, &document, &wish(true), &[]), Ok(vec![Change::Put(entry())]));
-    let same = Document::read(client, &with(client, "", &entry())).unwrap();
-    assert_eq!(change::wanted(client, &same, &wish(false), &[]), Ok(vec![]));
-    let added = with(client, "", &entry()).replace("\"args\"", "\"disabled\": true, \"args\"");
-    let added = Document::read(client, &added).unwrap();
-    assert_eq!(change::wanted(client, &added, &wish(false), &[]), Ok(vec![]), "the user's additions stay");
-    let other = Document::read(client, r#"{"mcpServers":{"asset-sandbox":{"command":"x"}}}"#).unwrap();
-    assert!(change::unwanted(client, &other, &wish(false), |_| true).is_err(), "not finmcp's entry");
-    let renamed = Document::read(client, &with(client, "", &Entry { name: "books".to_owned(), ..entry() })).unwrap();
-    let unwanted = |is_meant: bool| change::unwanted(client, &renamed, &wish(false), |_| is_meant);
-    assert_eq!(unwanted(true), Ok(vec![Change::Take("books".to_owned())]));
-    assert_eq!(unwanted(false), Ok(vec![]));
-    let taken = change::unwanted(client, &same, &wish(false), |_| false).unwrap_err();
-    assert_eq!(taken.holder, Holder::Finmcp, "finmcp's entry for another server");
-    assert_eq!(change::wanted(client, &document, &wish(false), &[]).unwrap_err().holder, Holder::Finmcp);
-    assert_eq!(change::wanted(client, &other, &wish(false), &[]).unwrap_err().holder, Holder::Other);
-}
-
-/// Two entries of the same name would overwrite each other.
-#[test]
-fn two_changes_of_one_name_are_refused() {
-    let client = Client::Cursor;
-    let text = r#"{"mcpServers":{"asset-sandbox":{"url":"https://mcp.tesorio.com/v1/mcp"}}}"#;
-    let document = Document::read(client, text).unwrap();
-    let exposed = Exposed { name: entry().name, url: String::new(), place: Place::Here };
-    let tesorio = Entry { arguments: vec!["serve".to_owned(), "tesorio".to_owned()], ..entry() };
-    let wish = |name: &str| Wish { entry: Entry { name: name.to_owned(), ..entry() }, named: true, force: true };
-    let replaced = [(exposed, Some(tesorio.clone()))];
-    let taken = change::wanted(client, &document, &wish("asset-sandbox"), &replaced).unwrap_err();
-    assert_eq!((taken.name.as_str(), taken.holder), ("asset-sandbox", Holder::Replaced));
-    let changes = change::wanted(client, &document, &wish("mine"), &replaced).unwrap();
-    assert_eq!(changes, [Change::Put(tesorio), Change::Put(wish("mine").entry)]);
-}
-
-#[test]
 fn t142_secrets_are_found_and_do_not_show() {
     let text = r#"{
   // "Authorization": "Bearer CANARY-1",
@@ -335,17 +297,19 @@ fn t142_secrets_are_found_and_do_not_show() {
   }
 }"#;
     let document = Document::read(Client::Cursor, text).unwrap();
-    let masked = plaintext::masked(&document, Client::Cursor.format());
+    let masked = mask::masked(&document, Client::Cursor.format());
     assert!(!masked.contains("CANARY"), "{masked}");
     for kept in [
         "\"maxTokens\": 5",
-        "\"https://mcp.tesorio.com/***\"",
+        "\"https://mcp.tesorio.com/v1/mcp\"",
         "\"FINMCP_STORE\": \"file\"",
         "https://e/",
         "https://asset.example/a",
         "/k@y",
         "\"plain\"",
-        "\"https://hooks.example/***\"",
+        "\"https://hooks.example/s/•••/mcp\"",
+        "\"--k=•••\"",
+        "http://•••@p/",
     ] {
         assert!(masked.contains(kept), "{masked}");
     }
@@ -362,13 +326,13 @@ fn t142_secrets_are_found_and_do_not_show() {
 
     let text = "# token: CANARY-1\n[mcp_servers.x]\nurl = \"https://x/\"\nhttp_headers = { Authorization = 'Bearer CANARY-2' } # bearer CANARY-3\n[mcp_servers.x.env]\nA = \"CANARY-4\"\n";
     let document = Document::read(Client::Codex, text).unwrap();
-    let masked = plaintext::masked(&document, Client::Codex.format());
+    let masked = mask::masked(&document, Client::Codex.format());
     assert!(!masked.contains("CANARY") && masked.contains("https://x/"), "{masked}");
     assert_eq!(plaintext::exposed(&document).len(), 1);
 
     let text = "a: |\n  CANARY-1\nextensions:\n  x:\n    uri: https://x/\n    headers:\n      Authorization: Bearer CANARY-2\n    envs:\n      A: 'CANARY-3' # secret CANARY-4\n";
     let document = Document::read(Client::Goose, text).unwrap();
-    let masked = plaintext::masked(&document, Client::Goose.format());
+    let masked = mask::masked(&document, Client::Goose.format());
     assert!(!masked.contains("CANARY") && masked.contains("https://x/"), "{masked}");
     assert_eq!(plaintext::exposed(&document).len(), 1);
 }
@@ -590,6 +554,6 @@ fn an_entry_with_references_to_it_stays() {
 fn t142_a_secret_in_brackets_does_not_show() {
     let text = "extensions:\n  x:\n    uri: https://x/\n    headers: {Authorization: Bearer CANARY-1}\n    envs: {A: 'CANARY-2'}\n";
     let document = Document::read(Client::Goose, text).unwrap();
-    let masked = plaintext::masked(&document, Client::Goose.format());
-    assert!(!masked.contains("CANARY") && masked.contains("headers: {Authorization: ***}"), "{masked}");
+    let masked = mask::masked(&document, Client::Goose.format());
+    assert!(!masked.contains("CANARY") && masked.contains("headers: {Authorization: •••}"), "{masked}");
 }

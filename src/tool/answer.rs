@@ -21,6 +21,25 @@ pub struct Answer {
     pub blocks: Vec<Block>,
     /// Whether the tool reports a failure.
     pub failed: bool,
+    /// The structured content, as the server wrote it.
+    pub structured: Option<String>,
+}
+
+/// How to write JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// With a line for each value, for people.
+    Indented,
+    /// As the server wrote it, for programs.
+    AsSent,
+}
+
+impl Layout {
+    /// `text`, laid out if it is JSON.
+    pub fn apply(self, text: &str) -> String {
+        let indented = if self == Self::Indented { indented(text) } else { None };
+        indented.unwrap_or_else(|| text.to_owned())
+    }
 }
 
 /// A part of a result.
@@ -96,19 +115,31 @@ impl Answer {
             result.trim_start().starts_with('{').then(|| serde_json::from_str(result).ok())??;
         let mut blocks: Vec<Block> = document.content.into_iter().map(|block| Block::parse(block.get())).collect();
         // A server that sends structured content should send the same as text ("Structured Content").
+        let structured = document.structured.map(|structured| structured.get().to_owned());
         if let Some(structured) =
-            document.structured.filter(|_| !blocks.iter().any(|block| matches!(block, Block::Text(_))))
+            structured.as_ref().filter(|_| !blocks.iter().any(|block| matches!(block, Block::Text(_))))
         {
-            blocks.push(Block::Text(structured.get().to_owned()));
+            blocks.push(Block::Text(structured.clone()));
         }
-        Some(Self { blocks, failed: document.failed })
+        Some(Self { blocks, failed: document.failed, structured })
+    }
+
+    /// Reads the result of `resources/read` (MCP 2025-11-25 resources, "Reading Resources").
+    pub fn of_resource(result: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Contents {
+            contents: Vec<ResourceDocument>,
+        }
+        let Contents { contents } = serde_json::from_str(result).ok()?;
+        let blocks = contents.into_iter().map(Block::of_resource).collect();
+        Some(Self { blocks, failed: false, structured: None })
     }
 
     /// The text parts in order, with a placeholder for every other part.
-    pub fn text(&self) -> String {
+    pub fn text(&self, layout: Layout) -> String {
         let mut text = String::new();
         for block in &self.blocks {
-            text.push_str(block.shown().trim_end_matches('\n'));
+            text.push_str(block.shown(layout).trim_end_matches('\n'));
             text.push('\n');
         }
         text
@@ -124,19 +155,24 @@ impl Answer {
 }
 
 impl Block {
-    fn parse(block: &str) -> Self {
+    /// Reads a content block; one that is not supported says so.
+    pub fn parse(block: &str) -> Self {
         match serde_json::from_str(block) {
             Ok(BlockDocument::Text { text }) => Self::Text(text),
             Ok(BlockDocument::Image { data, mime_type } | BlockDocument::Audio { data, mime_type }) => {
                 Self::file(&data, mime_type)
             }
             Ok(BlockDocument::ResourceLink { uri, name }) => Self::Link { uri, name },
-            Ok(BlockDocument::Resource { resource: ResourceDocument { text: Some(text), .. } }) => Self::Text(text),
-            Ok(BlockDocument::Resource { resource: ResourceDocument { blob: Some(data), mime_type, .. } }) => {
-                Self::file(&data, mime_type)
-            }
-            Ok(BlockDocument::Resource { .. }) => Self::Unreadable("an empty resource".to_owned()),
+            Ok(BlockDocument::Resource { resource }) => Self::of_resource(resource),
             Err(_) => Self::Unreadable("unsupported content".to_owned()),
+        }
+    }
+
+    fn of_resource(resource: ResourceDocument) -> Self {
+        match resource {
+            ResourceDocument { text: Some(text), .. } => Self::Text(text),
+            ResourceDocument { blob: Some(data), mime_type, .. } => Self::file(&data, mime_type),
+            _ => Self::Unreadable("an empty resource".to_owned()),
         }
     }
 
@@ -148,9 +184,18 @@ impl Block {
         }
     }
 
-    fn shown(&self) -> String {
+    /// The text of a text part.
+    pub fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => indented(text).unwrap_or_else(|| text.clone()),
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The part as text, or a placeholder for it.
+    pub fn shown(&self, layout: Layout) -> String {
+        match self {
+            Self::Text(text) => layout.apply(text),
             Self::File { media_type, bytes } => {
                 let kind = if media_type.is_empty() { "a file" } else { media_type };
                 format!("[{kind}, {} bytes]", bytes.len())
@@ -166,7 +211,7 @@ impl Block {
 const DEEPEST: usize = 64;
 
 /// A JSON object or array with one line for each value, which stays as the server wrote it; none for other text.
-pub fn indented(text: &str) -> Option<String> {
+fn indented(text: &str) -> Option<String> {
     let text = text.trim();
     let is_structure = text.starts_with(['{', '[']) && serde_json::from_str::<&RawValue>(text).is_ok();
     if !is_structure {
@@ -253,7 +298,7 @@ mod tests {
         let answer = Answer::parse(result).unwrap();
         assert!(answer.failed);
         assert_eq!(
-            answer.text(),
+            answer.text(Layout::Indented),
             "a\n[image/png, 2 bytes]\n\
              [audio/wav, 2 bytes]\n[x: file:///x]\n[\n  1\n]\n\
              [a file with invalid Base64: use --json to see it]\n\
@@ -265,7 +310,8 @@ mod tests {
     #[test]
     fn structured_content_is_shown_if_there_is_no_text() {
         let answer = Answer::parse(r#"{"content":[],"structuredContent":{"a":1.10}}"#).unwrap();
-        assert_eq!(answer.text(), "{\n  \"a\": 1.10\n}\n");
+        assert_eq!(answer.text(Layout::Indented), "{\n  \"a\": 1.10\n}\n");
+        assert_eq!(answer.text(Layout::AsSent), "{\"a\":1.10}\n");
         assert!(Answer::parse("[]").is_none());
     }
 }

@@ -5,6 +5,9 @@ pub mod answer;
 pub mod arguments;
 pub mod layout;
 pub mod parameter;
+pub mod prompt;
+pub mod records;
+pub mod resource;
 
 use serde::Deserialize;
 use serde_json::Value;

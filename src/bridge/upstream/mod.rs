@@ -36,6 +36,7 @@ use crate::{
     credential::token_source::TokenSource,
     http::Http,
     mcp::{attempts::Reason, message::Message},
+    printable::quoted,
     server_url::ServerUrl,
 };
 
@@ -103,6 +104,7 @@ impl Upstream {
             if !attempts.admit(reason) {
                 break ending;
             }
+            failure.log(&format!("trying {} again", quoted(message.method().unwrap_or("a notification"))));
             match reason {
                 // No finmcp process may send anything meanwhile.
                 Reason::RateLimited => {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::credential::record::tests::sample;
+use crate::oauth::private_key::Algorithm;
 
 fn payload_of(credential: &Credential) -> String {
     String::from_utf8(credential.to_payload().unwrap().to_vec()).unwrap()
@@ -45,7 +46,9 @@ fn everything_is_restored() {
     let certified = Credential { registration, ..sample() };
     let registration = ClientRegistration { withheld: "offline_access pay".parse().unwrap(), ..sample().registration };
     let narrow = Credential { registration, sign_in: u64::MAX, ..sample() };
-    for credential in [sample(), without, file, granted, bound, certified, narrow] {
+    let registration = ClientRegistration { key_algorithm: Some(Algorithm::Ps256), ..sample().registration };
+    let signing = Credential { registration, ..sample() };
+    for credential in [sample(), without, file, granted, bound, certified, narrow, signing] {
         let payload = credential.to_payload().unwrap();
         let read = Credential::from_payload(&payload, &credential.identity).unwrap();
         // Serializing again shows every member, with times to the millisecond.
@@ -53,6 +56,7 @@ fn everything_is_restored() {
         assert_eq!((read.generation, read.sign_in), (credential.generation, credential.sign_in));
         assert_eq!(read.registration.authentication, credential.registration.authentication);
         assert_eq!(read.registration.withheld, credential.registration.withheld);
+        assert_eq!(read.registration.key_algorithm, credential.registration.key_algorithm);
     }
 }
 

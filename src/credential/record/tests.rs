@@ -17,6 +17,7 @@ pub(in crate::credential) fn sample() -> Credential {
             client_id: "client".to_owned(),
             client_secret: Some(Secret::new("s3cret:%\"\n".to_owned())),
             certificate: None,
+            key_algorithm: None,
             authentication: ClientAuthentication::Basic,
             redirect_uri: Some("http://127.0.0.1:1/callback".to_owned()),
             expires_at: None,

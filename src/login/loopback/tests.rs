@@ -104,6 +104,77 @@ async fn t028_only_the_exact_request_counts() {
     assert_eq!(wait.await.unwrap().unwrap(), "ok");
 }
 
+/// d5, t031: only the link itself is redirected, as often as it is opened, and to nothing that the request names. It is
+/// no authorization response, and it ends with the listener.
+#[tokio::test]
+async fn d5_a_link_is_redirected_where_finmcp_says() {
+    let (loopback, link) = Loopback::bind(None).await.unwrap().linked();
+    let Link { url, mut openings } = link.unwrap();
+    let port = loopback.redirect_uri().port();
+    let path = url.as_url().path().to_owned();
+    assert_eq!(url.as_str(), format!("http://127.0.0.1:{port}{path}"));
+    let wait = tokio::spawn(loopback.wait(|query| (query == "ok").then_some(())));
+    let pages = tokio::spawn(async move {
+        let mut opened = 0;
+        while let Some(opening) = openings.recv().await {
+            opened += 1;
+            if opened == 3 {
+                continue;
+            }
+            opening.send(format!("https://as.example/authorize?n={opened}").parse().unwrap()).unwrap();
+        }
+        opened
+    });
+    for target in [
+        "/sign-in",
+        "/sign-in/",
+        "/sign-in/x",
+        &path[..path.len() - 1],
+        &format!("{path}x"),
+        &format!("{path}/"),
+        &format!("/{path}"),
+        &path.to_uppercase(),
+        &format!("/callback?{path}"),
+    ] {
+        let response = get(port, target).await;
+        assert!(["404", "400"].contains(&status(&response)) && !response.contains("location:"), "{target}");
+    }
+    for method in ["POST", "HEAD", "OPTIONS"] {
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n");
+        assert_eq!(status(&send(port, &format!("{head}\r\n")).await), "405", "{method}");
+    }
+    for host in ["evil.example".to_owned(), format!("localhost:{port}"), format!("evil.example:{port}")] {
+        let response = send(port, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(status(&response), "403", "{host}");
+    }
+    for (query, n) in [("", 1), ("?ok", 2), ("?to=https://evil.example", 3), ("?url=//evil.example", 4)] {
+        let response = get(port, &format!("{path}{query}")).await;
+        let location = response.lines().find_map(|line| line.strip_prefix("location: "));
+        let wanted = format!("https://as.example/authorize?n={n}");
+        // The third time the server refuses.
+        let wanted = if n == 3 { ("503", None) } else { ("303", Some(&wanted[..])) };
+        assert_eq!((status(&response), location), wanted, "{query}");
+        assert!(response.contains("cache-control: no-store") && response.contains("referrer-policy: no-referrer"));
+    }
+    assert!(!wait.is_finished(), "the link is no response");
+    let done = tokio::spawn(async move { get(port, "/callback?ok").await });
+    let ((), visitor) = wait.await.unwrap().unwrap();
+    visitor.show(Page::failed("x")).await;
+    assert_eq!(status(&done.await.unwrap()), "200");
+    assert_eq!(pages.await.unwrap(), 4);
+}
+
+/// d5: each link is another secret, and there is none unless it is asked for.
+#[tokio::test]
+async fn d5_links_are_fresh() {
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let (_, link) = Loopback::bind(None).await.unwrap().linked();
+        let path = link.unwrap().url.as_url().path().to_owned();
+        assert!(path.len() >= "/sign-in/".len() + 43 && seen.insert(path));
+    }
+}
+
 /// t030: the page is the same for every request, and runs nothing.
 #[tokio::test]
 async fn t030_nothing_is_echoed() {

@@ -21,7 +21,7 @@ use crate::{
         dpop::{self, DpopKey},
         error::TokenError,
         json,
-        private_key::PrivateKey,
+        private_key::{PrivateKey, PrivateKeyError},
         registration::{ClientAuthentication, ClientRegistration},
         token_set::TokenResponse,
     },
@@ -101,10 +101,13 @@ pub(super) fn assertion_fields(
     now: Timestamp,
 ) -> Result<Vec<(&'static str, Secret)>, TokenError> {
     match (registration.authentication, &registration.client_secret) {
-        (ClientAuthentication::PrivateKeyJwt, Some(key)) => Ok(vec![
-            ("client_assertion_type", Secret::new(ASSERTION_TYPE.to_owned())),
-            ("client_assertion", client_assertion(&PrivateKey::from_pem(key)?, &registration.client_id, issuer, now)?),
-        ]),
+        (ClientAuthentication::PrivateKeyJwt, Some(key)) => {
+            let key = PrivateKey::from_pem(key)?;
+            let algorithm = registration.key_algorithm.or(key.algorithms().last().copied());
+            let algorithm = algorithm.ok_or(PrivateKeyError::Unsupported)?;
+            let assertion = client_assertion(&key, algorithm, &registration.client_id, issuer, now)?;
+            Ok(vec![("client_assertion_type", Secret::new(ASSERTION_TYPE.to_owned())), ("client_assertion", assertion)])
+        }
         _ => Ok(Vec::new()),
     }
 }

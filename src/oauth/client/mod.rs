@@ -4,13 +4,14 @@
 mod device;
 mod form;
 mod form_answer;
+mod id_jag;
 mod inquiry;
 mod pushed_authorization;
 mod registration;
 mod revocation;
 #[cfg(test)]
 mod tests;
-mod token_exchange;
+pub mod userinfo;
 
 use std::borrow::Cow;
 
@@ -19,11 +20,11 @@ use oauth2::{AsyncHttpClient, AuthorizationCode, PkceCodeVerifier, RedirectUrl, 
 
 pub use self::{
     device::{DeviceRequest, authorize_device},
+    id_jag::{TokenExchange, exchange_token},
     inquiry::is_client_unknown,
     pushed_authorization::{PushedAuthorization, PushedRequest, push},
     registration::register,
     revocation::{RevocableToken, RevocationRequest, revoke},
-    token_exchange::{TokenExchange, exchange_token},
 };
 use crate::{
     http::Http,
@@ -32,6 +33,7 @@ use crate::{
             Endpoint, NO_TOKEN, TokenEndpoint, assertion_fields, client, client_id_field, extra_fields, message,
             to_token_error,
         },
+        confirmation::ForeignBinding,
         device_authorization::DEVICE_GRANT,
         dpop::DpopKey,
         error::TokenError,
@@ -102,6 +104,11 @@ pub async fn request_token(http: &Http, request: TokenRequest<'_>, now: Timestam
         Err(TokenError::NonceWanted) => send(http, request, now).await?,
         outcome => outcome?,
     };
+    let TokenRequest { registration, dpop_key, .. } = request;
+    let token = tokens.access_token.expose();
+    if let Some(binding) = ForeignBinding::of(token, registration.certificate.as_deref(), dpop_key) {
+        return Err(TokenError::Bound(binding));
+    }
     match request.audience.and_then(|expected| Some((expected, tokens.other_audience(expected)?))) {
         Some((expected, found)) => Err(TokenError::Audience { expected: expected.to_owned(), found }),
         None => Ok(tokens),

@@ -67,6 +67,7 @@ fn registration(authentication: ClientAuthentication) -> ClientRegistration {
         client_id: "c:1".to_owned(),
         client_secret: Some(Secret::new("a:b%+é &".to_owned())),
         certificate: None,
+        key_algorithm: None,
         authentication,
         redirect_uri: None,
         expires_at: None,

@@ -158,7 +158,7 @@ fn t142_a_secret_in_yaml_of_any_kind_does_not_show() {
     let text = "extensions:\n  x:\n    uri: https://x/\n    headers: &h {A: CANARY}\n    envs: !t\n      A: CANARY\n    args: [--token, \"CANARY\" , {Authorization: 'CANARY'}] # token CANARY\n    more: 'token\n      CANARY'\n    text: >\n      CANARY\n\n      CANARY\n    list:\n    - api_key: CANARY\n      ü: {env: {B: CANARY}}\n";
     for text in variants(text) {
         let document = Document::read(CLIENT, &text).unwrap();
-        let masked = plaintext::masked(&document, CLIENT.format());
+        let masked = mask::masked(&document, CLIENT.format());
         assert!(!masked.contains("CANARY") && masked.contains("https://x/"), "{masked}");
     }
 }

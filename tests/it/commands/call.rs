@@ -173,7 +173,7 @@ fn output_files_are_written_to_the_given_path() {
     for place in [&nowhere, &sandbox.home()] {
         let run = call_raw(&sandbox, &vendor, result, &["-o", place.to_str().unwrap()]).expect_code(1);
         assert!(
-            run.stderr.contains("cannot write") && run.stderr.contains("the tool was not called"),
+            run.stderr.contains("cannot write") && run.stderr.contains("the server was not asked"),
             "{}",
             run.stderr
         );

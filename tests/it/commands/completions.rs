@@ -41,12 +41,36 @@ fn shell(sandbox: &Sandbox, shell: &str, script: &str) -> Run {
     sandbox.run(command, Vec::new()).expect_success()
 }
 
+/// What each real shell offers for `typed`, at its end.
+#[cfg(unix)]
+fn offers(sandbox: &Sandbox, typed: &str) -> Vec<(&'static str, Vec<String>)> {
+    let folder = format!("{}/completions", env!("CARGO_MANIFEST_DIR"));
+    let fish = format!("source {folder}/finmcp.fish; complete -C '{typed}'");
+    let words = typed.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let (count, last) = (typed.split(' ').count() - 1, typed.rsplit(' ').next().unwrap());
+    let bash = format!(
+        "source {folder}/finmcp.bash; COMP_WORDS=({words}); COMP_CWORD={count}; COMP_TYPE=9; \
+         _clap_complete_finmcp finmcp '{last}' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    // zsh's completion needs a terminal; what the script does is asked for in the same way.
+    let zsh = format!(
+        "compdef() {{ true }}; _describe() {{ print -l -- ${{(P)3}} }}; source {folder}/_finmcp; \
+         words=({words}); CURRENT={}; _clap_dynamic_completer_finmcp",
+        count + 1
+    );
+    let offered = |name, script: String| {
+        let run = shell(sandbox, name, &script);
+        let values = run.stdout.lines().filter_map(|line| line.split([' ', '\t', ':']).next());
+        (name, values.filter(|value| !value.is_empty()).map(str::to_owned).collect())
+    };
+    vec![offered("fish", fish), offered("bash", bash), offered("zsh", zsh)]
+}
+
 /// Real shells complete what there is on this machine.
 #[cfg(unix)]
 #[test]
 fn shells_complete_servers_profiles_and_environments() {
     let (sandbox, _browser, _vendor) = with_profile();
-    let folder = format!("{}/completions", env!("CARGO_MANIFEST_DIR"));
     for (typed, expected, others) in [
         ("finmcp tok", &["token"][..], "login"),
         ("finmcp login b", &["books"], "tesorio"),
@@ -56,29 +80,102 @@ fn shells_complete_servers_profiles_and_environments() {
         ("finmcp call tool --server t", &["tesorio"], "books"),
         ("finmcp serve --sign-in ", &["tool", "auto", "off"], "books"),
     ] {
-        let fish = format!("source {folder}/finmcp.fish; complete -C '{typed}'");
-        let words = typed.split(' ').map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-        let (count, last) = (typed.split(' ').count() - 1, typed.rsplit(' ').next().unwrap());
-        let bash = format!(
-            "source {folder}/finmcp.bash; COMP_WORDS=({words}); COMP_CWORD={count}; COMP_TYPE=9; \
-             _clap_complete_finmcp finmcp '{last}' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        );
-        // zsh's completion needs a terminal; what the script does is asked for in the same way.
-        let zsh = format!(
-            "compdef() {{ true }}; _describe() {{ print -l ${{(P)3}} }}; source {folder}/_finmcp; \
-             words=({words}); CURRENT={}; _clap_dynamic_completer_finmcp",
-            count + 1
-        );
-        for (name, script) in [("fish", fish), ("bash", bash), ("zsh", zsh)] {
-            let run = shell(&sandbox, name, &script);
-            let offered: Vec<&str> =
-                run.stdout.lines().filter_map(|line| line.split([' ', '\t', ':']).next()).collect();
+        for (name, offered) in offers(&sandbox, typed) {
             for word in expected {
-                assert!(offered.contains(word), "{name}: {typed:?} offers {offered:?}, {}", run.stderr);
+                assert!(offered.iter().any(|value| value == word), "{name}: {typed:?} offers {offered:?}");
             }
-            assert!(!offered.contains(&others), "{name}: {typed:?} offers {offered:?}");
+            assert!(!offered.iter().any(|value| value == others), "{name}: {typed:?} offers {offered:?}");
         }
     }
+}
+
+/// Exactly what can stand there: no options before a `-`, no other vendor's environments, and the profiles that there
+/// are.
+#[cfg(unix)]
+#[test]
+fn c13_shells_offer_only_what_fits() {
+    let (sandbox, _browser, _vendor) = with_profile();
+    for (typed, expected) in [
+        ("finmcp token asset --env ", &["production", "sandbox"][..]),
+        ("finmcp token Asset --env ", &["production", "sandbox"]),
+        ("finmcp setup cursor ramp --env ", &["demo", "production"]),
+        ("finmcp call echo --server ramp --env ", &["demo", "production"]),
+        ("finmcp token tesorio --env ", &[]),
+        ("finmcp token books --env ", &[]),
+        ("finmcp status ", &["books"]),
+        ("finmcp logout ", &["books"]),
+        ("finmcp profile rename ", &["books"]),
+        ("finmcp profile remove ", &["books"]),
+        ("finmcp profile ", &["list", "rename", "remove", "default", "help"]),
+        ("finmcp config ", &["path", "edit", "check", "help"]),
+        ("finmcp token asset ", &[]),
+        ("finmcp profile remove --", &["--yes", "--no-revoke", "--quiet", "--help"]),
+    ] {
+        let mut expected: Vec<&str> = expected.to_vec();
+        expected.sort_unstable();
+        for (name, mut offered) in offers(&sandbox, typed) {
+            offered.sort_unstable();
+            assert_eq!(offered, expected, "{name}: {typed:?}");
+        }
+    }
+    for typed in [
+        "finmcp ",
+        "finmcp serve ",
+        "finmcp login ",
+        "finmcp doctor ",
+        "finmcp setup ",
+        "finmcp call ",
+        "finmcp profile default ",
+    ] {
+        for (name, offered) in offers(&sandbox, typed) {
+            assert!(!offered.iter().any(|value| value.starts_with('-')), "{name}: {typed:?} offers {offered:?}");
+        }
+    }
+    for (name, offered) in offers(&sandbox, "finmcp serve books -") {
+        assert!(offered.iter().any(|value| value == "--read-only"), "{name} offers {offered:?}");
+    }
+}
+
+/// The tools of the server that the line names, as finmcp last saw them; no server is asked.
+#[cfg(unix)]
+#[test]
+fn c13_shells_complete_tools() {
+    let (sandbox, _browser, vendor) = with_profile();
+    for (_, offered) in offers(&sandbox, "finmcp call ") {
+        assert_eq!(offered, [""; 0], "nothing is known yet");
+    }
+    let mut serve = sandbox.serve(["books"]);
+    serve.initialize().result();
+    serve.request("tools/list", serde_json::json!({})).result();
+    let description = sandbox.home().join("finmcp/servers/books.json");
+    crate::support::eventually("the tools", || {
+        fs::read_to_string(&description).ok()?.contains("Says it back").then_some(())
+    });
+    drop(serve);
+    let requests = vendor.records().len();
+    for (typed, expected) in [
+        ("finmcp call ", &["echo", "hang", "progress", "raw", "roots"][..]),
+        ("finmcp call r", &["raw", "roots"]),
+        ("finmcp call --server books ", &["echo", "hang", "progress", "raw", "roots"]),
+        ("finmcp call books e", &["echo"]),
+        ("finmcp tools books --tool p", &["progress"]),
+        ("finmcp call --server tesorio ", &[]),
+        ("finmcp call --profile books ec", &["echo"]),
+    ] {
+        for (name, mut offered) in offers(&sandbox, typed) {
+            offered.sort_unstable();
+            assert_eq!(offered, expected, "{name}: {typed:?}");
+        }
+    }
+    // The server may stand behind the tool.
+    let (folder, path) =
+        (format!("{}/completions", env!("CARGO_MANIFEST_DIR")), "COMP_WORDS=(finmcp call e -s tesorio)");
+    let script = format!(
+        "source {folder}/finmcp.bash; {path}; COMP_CWORD=2; COMP_TYPE=9; _clap_complete_finmcp finmcp e call; echo \"${{COMPREPLY[@]}}\""
+    );
+    assert_eq!(shell(&sandbox, "bash", &script).stdout, "\n");
+    assert_eq!(shell(&sandbox, "bash", &script.replace("tesorio", "books")).stdout, "echo\n");
+    assert_eq!(vendor.records().len(), requests);
 }
 
 /// `--quiet` keeps what a person has to know.

@@ -136,8 +136,8 @@ fn demo_output_names_the_next_commands() {
 /// `finmcp serve` in a terminal says what it waits for, and how an AI client gets it.
 #[cfg(unix)]
 #[test]
-fn serve_in_a_terminal_says_what_it_waits_for() {
-    let (sandbox, terminal) = (Sandbox::new(), Terminal::of(80, 24));
+fn c5_serve_in_a_terminal_says_what_it_waits_for() {
+    let (sandbox, terminal) = (Sandbox::new(), Terminal::of_size(80, 24));
     terminal.enter("\u{4}");
     let (code, shown) = terminal.run(&sandbox, &["serve", "demo"]);
     assert_eq!(code, Some(0), "{shown}");

@@ -130,7 +130,7 @@ fn text_breaks_between_words() {
         let piped = run.stdout.clone() + &run.stderr;
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         for columns in [40, 57, 80, 200] {
-            let (_, shown) = Terminal::of(columns, 24).run(&sandbox, arguments);
+            let (_, shown) = Terminal::of_size(columns, 24).run(&sandbox, arguments);
             let shown = strip_colors(&shown);
             assert_eq!(words(&shown), words(&piped), "{columns}");
             for line in shown.lines() {
@@ -164,14 +164,35 @@ fn a_manual_page_is_readable_at_a_terminal() {
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();
     sandbox.set("PATH", folder.to_str().unwrap());
-    let (code, shown) = Terminal::of(80, 24).run(&sandbox, &["man", "login"]);
+    let (code, shown) = Terminal::of_size(80, 24).run(&sandbox, &["man", "login"]);
     assert_eq!(code, Some(0));
     assert!(shown.contains("Usage: finmcp login") && !shown.contains(".SH"), "{shown}");
     let reader = "#!/bin/sh\necho \"page $(/usr/bin/wc -l <\"$1\")\"\n";
     fs::write(folder.join("man"), reader).unwrap();
     fs::set_permissions(folder.join("man"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let (code, shown) = Terminal::of(80, 24).run(&sandbox, &["man", "login"]);
+    let (code, shown) = Terminal::of_size(80, 24).run(&sandbox, &["man", "login"]);
     assert_eq!(code, Some(0));
     assert!(shown.starts_with("page ") && !shown.contains("Usage"), "{shown}");
     assert!(sandbox.temporary_files().is_empty());
+}
+
+/// c14: the README shows installations that need no Rust before the one that does, says what the vendors are, and has
+/// no recipe that goes on without a token.
+#[test]
+fn c14_the_readme_begins_with_what_a_newcomer_needs() {
+    let readme = fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let place = |text: &str| readme.find(text).unwrap_or_else(|| panic!("{text:?} is not in the README"));
+    let places = [
+        "FINMCP_RELEASE_URL=",
+        "brew install",
+        "windows-msvc.zip",
+        "Rust toolchain",
+        "finmcp login  ",
+        "\"mcpServers\"",
+        "| **Asset** | an accounting platform",
+        "## For security teams",
+    ];
+    assert!(places.map(place).is_sorted());
+    // In the shell, a command in an argument may fail without consequence.
+    assert!(!readme.contains("\"$(finmcp token"));
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    commands::setup::{backup, json_in, read, write},
+    commands::setup::{json_in, read, write},
     support::{
         browser::{FakeBrowser, Person, signed_in},
         sandbox::{Run, Sandbox},
@@ -59,7 +59,7 @@ fn an_entry_gives_the_headers_with_the_variables_that_the_client_passes() {
     let (mut sandbox, vendor, _browser) = books(Script::people());
     sandbox.set("NO_PROXY", "127.0.0.1,it's \"$HOME\" & more");
     setup(&sandbox, "claude-code", &[]).expect_success().expect_stderr(&[
-        "Added \"books\" to Claude Code",
+        "books to Claude Code.",
         "--read-only",
         "audit log",
         "label",
@@ -127,18 +127,18 @@ fn an_entry_is_recognised_replaced_and_removed() {
 
         native(&[]).expect_success();
         let serve = |options: &[&str]| sandbox.finmcp([&["setup", client, "tesorio"], options].concat());
-        serve(&[]).expect_code(1).expect_stderr(&["another finmcp entry named \"tesorio\"", "--force"]);
-        serve(&["--force"]).expect_success();
+        serve(&["--", "--read-only"]).expect_success().expect_stderr(&["Updated tesorio"]);
         let text = read(&path);
         assert!(text.contains("\"serve\"") && !text.contains("--headers") && !text.contains("https://"), "{text}");
-        native(&[]).expect_code(1).expect_stderr(&["another finmcp entry"]);
+        native(&[]).expect_code(1).expect_stderr(&["with options that --native drops", "--force"]);
         native(&["--force"]).expect_success();
         let text = read(&path);
         assert!(text.contains("--headers") && !text.contains("\"serve\"") && !text.contains("args"), "{text}");
         // Whichever way it is used: it is finmcp's entry for this server.
         serve(&["--remove"]).expect_success();
         assert!(!read(&path).contains("tesorio"), "{}", read(&path));
-        assert!(backup(&path).exists());
+        let names = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().any(|name| name.to_string_lossy().contains(".before-finmcp")));
     }
 }
 
@@ -166,7 +166,7 @@ fn a_foreign_command_is_not_shown() {
     write(&claude_file(&sandbox), &serde_json::to_string_pretty(&json!({"mcpServers": {"tesorio": entry}})).unwrap());
     let shown = sandbox.finmcp(["setup", "claude-code", "tesorio", "--native", "--force", "--dry-run"]);
     let shown = shown.expect_success().stdout;
-    assert!(shown.contains("token --headers") && shown.contains("***") && !shown.contains("CANARY"), "{shown}");
+    assert!(shown.contains("token --headers") && shown.contains("•••") && !shown.contains("CANARY"), "{shown}");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn setup_all_native_skips_unsupported_clients() {
         fs::create_dir_all(sandbox.home().join(folder)).unwrap();
     }
     let run = sandbox.finmcp(["setup", "--all", "tesorio", "--native"]).expect_success();
-    run.expect_stderr(&["Skipped Cursor", "Added \"tesorio\" to Codex"]);
+    run.expect_stderr(&["Skipped Cursor", "Added tesorio to Codex."]);
     assert!(!sandbox.home().join(".cursor/mcp.json").exists());
 }
 
@@ -261,7 +261,7 @@ fn doctor_tries_the_command_as_the_client_does() {
         setup(&sandbox, client, &[]).expect_success();
         let path: &Path = &file(&sandbox);
         let good = read(path);
-        let cure = format!("finmcp setup {client} books --native --force");
+        let cure = format!("finmcp setup {client} books --native");
         examined(&sandbox, "ok", &[&format!("{title}, entry books: gives the headers")]);
 
         // Each for another reason.
@@ -297,7 +297,7 @@ fn doctor_finds_a_command_without_the_variables_that_it_needs() {
     let bare = &helper[helper.find(FINMCP).unwrap()..];
     write(&path, &read(&path).replace(&helper, bare));
     assert_eq!(codex_helper(&sandbox), bare);
-    examined(&sandbox, "failed", &["cannot find your sign-in", "finmcp setup codex books --native --force"]);
+    examined(&sandbox, "failed", &["cannot find your sign-in", "finmcp setup codex books --native"]);
 }
 
 /// An entry that was written before the server bound its tokens to a key.

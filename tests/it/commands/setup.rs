@@ -41,7 +41,7 @@ const ASSET: [&str; 3] = ["asset", "--env", "sandbox"];
 fn an_entry_is_written_once_and_works() {
     let sandbox = Sandbox::new();
     let run = cursor(&sandbox, &[&ASSET[..], &["--", "--label"]].concat()).expect_success();
-    run.expect_stderr(&["Added \"asset-sandbox\" to Cursor", "Next, sign in: finmcp login asset --env sandbox"]);
+    run.expect_stderr(&["Added asset-sandbox to Cursor.", "Next, sign in: finmcp login asset --env sandbox"]);
     let path = cursor_file(&sandbox);
     let entry = json_in(&path)["mcpServers"]["asset-sandbox"].clone();
     assert_eq!(entry["command"], env!("CARGO_BIN_EXE_finmcp"));
@@ -152,7 +152,7 @@ fn t142_plain_text_is_replaced_with_consent() {
     let run = says(cursor(&sandbox, &[&ASSET[..], &["--dry-run"]].concat()).expect_success());
     run.expect_stderr(&["books: holds a secret", "receivables: starts mcp-remote", "asset --env sandbox --replace"]);
     let run = says(cursor(&sandbox, &[&ASSET[..], &["--dry-run", "--replace"]].concat()).expect_success());
-    assert!(run.stdout.contains("-        \"Authorization\": \"***\"\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("-        \"Authorization\": \"•••\"\n"), "{}", run.stdout);
     assert_eq!(read(&path), before);
 
     let run = says(cursor(&sandbox, &[&ASSET[..], &["--replace"]].concat()).expect_success());
@@ -181,7 +181,7 @@ fn only_the_meant_server_is_removed() {
     assert_eq!(read(&path), before);
     cursor(&sandbox, &["asset", "--remove", "--name", "asset-sandbox"])
         .expect_code(1)
-        .expect_stderr(&["another finmcp entry named \"asset-sandbox\""]);
+        .expect_stderr(&["a finmcp entry named \"asset-sandbox\" for another server"]);
     cursor(&sandbox, &[&ASSET[..], &["--remove"]].concat()).expect_success();
     // By what it means, whatever it is called and however it is served.
     write(
@@ -273,10 +273,10 @@ fn clients_are_named_or_found() {
     sandbox
         .finmcp(["setup"])
         .expect_code(2)
-        .expect_stderr(&["which AI client?", "claude-desktop, claude-code, cursor"]);
+        .expect_stderr(&["no supported AI client found", "claude-desktop, claude-code, cursor"]);
     sandbox.finmcp(["setup", "emacs", "tesorio"]).expect_code(2).expect_stderr(&["unknown AI client \"emacs\"", "zed"]);
     for folder in [".cursor", ".codeium/windsurf"] {
-        fs::create_dir_all(sandbox.home().join(folder)).unwrap();
+        write(&sandbox.home().join(folder).join("argv.json"), "{}");
     }
     sandbox.finmcp(["setup", "--all", "tesorio"]).expect_success();
     assert!(read(&cursor_file(&sandbox)).contains("tesorio"));
@@ -354,24 +354,6 @@ mod unix {
 
     fn asks(terminal: &Terminal, question: &str) {
         eventually("the question", || terminal.shown().contains(question).then_some(()));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_user_chooses_among_the_entries_found() {
-        for (answer, code) in [("2\n", 0), ("windsurf\n", 0), ("3\n", 2), ("\n", 2)] {
-            let (sandbox, terminal) = (Sandbox::new(), Terminal::open());
-            for folder in [".cursor", ".codeium/windsurf"] {
-                fs::create_dir_all(sandbox.home().join(folder)).unwrap();
-            }
-            write(&sandbox.home().join("finmcp/config.toml"), "default = \"tesorio\"\n");
-            let mut child = start(&sandbox, &terminal, &[]);
-            asks(&terminal, "2. Windsurf");
-            terminal.enter(answer);
-            assert_eq!(wait(&mut child, PATIENCE), Some(Some(code)), "{}", terminal.shown());
-            asks(&terminal, if code == 0 { "Added \"tesorio\" to Windsurf" } else { "which AI client?" });
-            assert_eq!(sandbox.home().join(".codeium/windsurf/mcp_config.json").exists(), code == 0);
-        }
     }
 
     /// The person is asked, and what another program wrote in the meantime is not lost.
@@ -455,9 +437,7 @@ mod unix {
             &path,
             r#"{"mcpServers": {"tesorio": {"command": "/old/finmcp", "args": ["serve", "tesorio"], "timeout": 5}}}"#,
         );
-        let run = sandbox.finmcp(["setup", "claude-code", "tesorio"]).expect_code(1);
-        run.expect_stderr(&["another finmcp entry"]);
-        sandbox.finmcp(["setup", "claude-code", "tesorio", "--force"]).expect_success();
+        sandbox.finmcp(["setup", "claude-code", "tesorio"]).expect_success().expect_stderr(&["Updated tesorio"]);
         let entry = json_in(&path)["mcpServers"]["tesorio"].clone();
         assert_eq!((&entry["timeout"], &entry["args"]), (&json!(5), &json!(["serve", "tesorio"])));
     }

@@ -255,13 +255,13 @@ fn errors_in_the_settings() {
         2 | [profiles.books
           |                ^
         unclosed table, expected `]`
-    hint: correct the file in an editor, then try again
+    hint: `finmcp config check` shows every fault, and `finmcp config edit` opens config.toml
     "#);
     fs::write(folder.join("config.toml"), "[providers.books]\ngrant = \"client-credentials\"\n").unwrap();
     insta::assert_snapshot!(run(&sandbox, None, &["status"]), @r#"
     exit code 2
     error: /ROOT/home/finmcp/config.toml: provider "books": needs a url or environments
-    hint: correct the file in an editor, then try again
+    hint: `finmcp config check` shows every fault, and `finmcp config edit` opens config.toml
     "#);
     fs::remove_file(folder.join("config.toml")).unwrap();
     fs::create_dir(folder.join("config.toml")).unwrap();

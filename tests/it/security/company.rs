@@ -11,11 +11,14 @@ use crate::{
         browser::{FakeBrowser, Person},
         eventually,
         sandbox::Sandbox,
-        vendor::{Registration, Script, Vendor},
+        vendor::{Era, Recorded, Registration, Script, Vendor},
     },
 };
 
 const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// Long enough for an exchange on a busy machine, and short enough to wait for its end.
+const SHORT: Duration = Duration::from_secs(4);
 
 /// An identity provider that knows finmcp as `sso`, and issues ID tokens.
 fn identity_provider() -> Vendor {
@@ -89,12 +92,12 @@ fn one_sign_in_is_enough_for_all_servers_of_the_company() {
 #[test]
 fn an_expired_id_token_is_renewed_without_the_user() {
     let (sandbox, browser, provider, [server, _]) = company();
-    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    provider.change(|script| script.access_lifetime = SHORT);
     sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
     provider.change(|script| script.access_lifetime = AN_HOUR);
-    pass(Duration::from_secs(1));
+    pass(SHORT);
     sandbox.finmcp(["token", &server.url(), "--force-refresh"]).expect_success();
-    let refreshed = |record: &crate::support::vendor::Recorded| record.form().contains_key("refresh_token");
+    let refreshed = |record: &Recorded| record.form().contains_key("refresh_token");
     assert_eq!(provider.records_at("/token").iter().filter(|record| refreshed(record)).count(), 1);
     assert_eq!((browser.starts().len(), provider.replays()), (1, 0));
 }
@@ -102,12 +105,12 @@ fn an_expired_id_token_is_renewed_without_the_user() {
 #[test]
 fn a_company_sign_in_that_ended_is_made_again_once_for_all() {
     let (sandbox, browser, provider, servers) = company();
-    provider.change(|script| script.access_lifetime = Duration::from_secs(1));
+    provider.change(|script| script.access_lifetime = SHORT);
     for server in &servers {
         sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
     }
     provider.revoke_sign_ins();
-    pass(Duration::from_secs(1));
+    pass(SHORT);
     let run = sandbox.finmcp(["token", &servers[0].url(), "--force-refresh"]).expect_code(4);
     run.expect_stderr(&["finmcp login"]);
     let before = browser.starts().len();
@@ -172,4 +175,141 @@ fn a_gateway_can_get_the_id_token() {
     let without = Vendor::start(Script::people());
     let run = sandbox.finmcp(["login", &without.url(), "--bearer", "id-token"]);
     run.expect_code(5).expect_stderr(&["contains no ID token"]);
+}
+
+/// `status` names the company sign-in of each profile, and `logout` of one server says that it stays.
+#[test]
+fn the_company_sign_in_is_shown_and_named() {
+    let (sandbox, _browser, provider, servers) = company();
+    for server in &servers {
+        sandbox.finmcp(arguments(&sandbox, server, &provider)).expect_success();
+    }
+    let documents = || {
+        let status = sandbox.finmcp(["status", "--json"]).expect_success().stdout;
+        let documents: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let company = |document: &serde_json::Value| {
+            let company = document["company"].clone();
+            assert_eq!(company["issuer"], provider.origin());
+            (
+                company["signed_in"] == true,
+                company["person"] == "ada@company.example",
+                company["expires_at"].is_string(),
+            )
+        };
+        documents.as_array().unwrap().iter().map(company).collect::<Vec<_>>()
+    };
+    assert_eq!(documents(), [(true, true, true); 2]);
+    let row = format!("signed in to {} as ada@company.example, ID token expires 20", provider.origin());
+    let status = sandbox.finmcp(["status"]).expect_success().stdout;
+    assert_eq!(status.matches(&row).count(), 2, "{status}");
+
+    let run = sandbox.finmcp(["logout", &servers[0].url()]).expect_success();
+    let host = provider.origin().replace("http://", "");
+    let stays = format!("Still signed in to {host} (company sign-in)");
+    run.expect_stderr(&[&stays, "finmcp logout --all"]);
+    assert_eq!(documents(), [(true, true, true); 2]);
+    let run = sandbox.finmcp(["logout", "--all"]).expect_success();
+    assert!(!run.stderr.contains("Still signed in"), "{}", run.stderr);
+    assert_eq!(documents(), [(false, false, false); 2]);
+    let run = sandbox.finmcp(["logout", &servers[0].url()]).expect_success();
+    assert!(!run.stderr.contains("company sign-in"), "there is none any more: {}", run.stderr);
+}
+
+/// The extension's identifier (MCP "Extensions").
+const EXTENSION: &str = "io.modelcontextprotocol/enterprise-managed-authorization";
+
+/// The capabilities that a client states in `message`; null if it states none.
+fn stated_capabilities(message: &Recorded) -> serde_json::Value {
+    let message = message.json();
+    match message["method"] == "initialize" {
+        true => message["params"]["capabilities"].clone(),
+        false => message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"].clone(),
+    }
+}
+
+/// Panics unless every message that states capabilities declares the extension, and at least `least` do.
+#[track_caller]
+fn expect_declared(messages: &[Recorded], least: usize) {
+    let stated: Vec<_> = messages.iter().map(stated_capabilities).filter(|stated| !stated.is_null()).collect();
+    assert!(stated.len() >= least, "{stated:?}");
+    assert!(stated.iter().all(|stated| stated["extensions"] == json!({EXTENSION: {}})), "{stated:?}");
+}
+
+/// The MCP messages that `server` has got, without the probes of discovery.
+fn mcp_messages(server: &Vendor) -> Vec<Recorded> {
+    let is_message = |record: &Recorded| record.method == "POST" && record.header("authorization").is_some();
+    server.records_at("/mcp").into_iter().filter(is_message).collect()
+}
+
+/// finmcp signs in, not the client, so finmcp declares the extension to the server, whatever the eras of the two.
+#[test]
+fn the_extension_is_declared_in_both_eras() {
+    for server_era in [Era::Legacy, Era::Modern] {
+        for client_era in [Era::Legacy, Era::Modern] {
+            let (sandbox, _browser, provider, [server, _]) = company();
+            server.change(|script| script.era = server_era);
+            sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
+            let before = mcp_messages(&server).len();
+            let mut serve = sandbox.serve([server.url()]);
+            serve.greet(client_era).result();
+            serve.call_in(client_era, "echo", json!({"message": "hi"})).result();
+            drop(serve);
+            let least = if server_era == Era::Modern { 2 } else { 1 };
+            expect_declared(&mcp_messages(&server)[before..], least);
+            assert_eq!((server.complaints(), server.executed().len()), (vec![], 1), "{client_era:?} {server_era:?}");
+        }
+    }
+}
+
+/// The same in finmcp's own requests.
+#[test]
+fn the_extension_is_declared_by_every_command() {
+    for server_era in [Era::Legacy, Era::Modern] {
+        let (sandbox, _browser, provider, [server, _]) = company();
+        server.change(|script| script.era = server_era);
+        sandbox
+            .finmcp([&arguments(&sandbox, &server, &provider)[..], &["--profile".to_owned(), "p".to_owned()]].concat())
+            .expect_success();
+        for command in [&["tools", "p"][..], &["call", "echo", "message=hi", "-s", "p"], &["doctor", "p"]] {
+            let before = mcp_messages(&server).len();
+            sandbox.finmcp(command);
+            expect_declared(&mcp_messages(&server)[before..], 1);
+        }
+    }
+}
+
+/// Nothing else of a message changes, and nothing at all for other profiles and in messages without capabilities.
+#[test]
+fn the_declaration_changes_no_other_byte() {
+    let declaration = format!(r#""extensions":{{"{EXTENSION}":{{}}}}"#);
+    let sent_as = |server: &Vendor, sandbox: &Sandbox, era: Era, id: &str, line: &str| {
+        server.change(|script| script.era = era);
+        let mut serve = sandbox.serve([server.url()]);
+        serve.greet(era).result();
+        serve.send(line);
+        serve.answer_to(id).result();
+        let call = server.calls("tools/call").pop().unwrap();
+        String::from_utf8(call.body).unwrap()
+    };
+    let legacy = r#"{"jsonrpc":"2.0", "id":"a\u0062", "method":"tools/call","params":{"name":"echo","arguments":{"message":"\u00e9","n":1.10,"big":12345678901234567890123},"x":1e400}}"#;
+    let modern = |capabilities: &str| {
+        let meta = format!(
+            r#"{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{"v":1.0{capabilities}}},"io.modelcontextprotocol/clientInfo":{{"name":"c","version":"1"}}}}"#
+        );
+        format!(
+            r#"{{"jsonrpc":"2.0","id":77.0,"method":"tools/call","params":{{"name":"echo","_meta":{meta},"arguments":{{"message":"\u00e9","n":1.10}}}}}}"#
+        )
+    };
+    let (sandbox, _browser, provider, [server, _]) = company();
+    sandbox.finmcp(arguments(&sandbox, &server, &provider)).expect_success();
+    assert_eq!(sent_as(&server, &sandbox, Era::Legacy, r#""a\u0062""#, legacy), legacy);
+    let declared = modern(&format!(",{declaration}"));
+    assert_eq!(sent_as(&server, &sandbox, Era::Modern, "77.0", &modern("")), declared);
+    assert_eq!(sent_as(&server, &sandbox, Era::Modern, "77.0", &declared), declared, "declared by the client already");
+
+    let (other, mut sandbox) = (Vendor::start(Script::people()), Sandbox::new());
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    sandbox.finmcp(["login", &other.url()]).expect_success();
+    assert_eq!(sent_as(&other, &sandbox, Era::Modern, "77.0", &modern("")), modern(""));
+    assert!(!other.records().iter().any(|record| record.text().contains("enterprise-managed")));
 }

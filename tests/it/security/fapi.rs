@@ -3,36 +3,20 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    bridge::clients::installed,
+    security::provider::{Events, Provider},
     support::{
         browser::{FakeBrowser, Person, login},
         sandbox::{Run, Sandbox},
         visitor::{post_form, visit},
     },
 };
-
-const ANY: &str = "https://127.0.0.1";
-
-/// The provider and the MCP server, in a separate process. Dropping it ends it.
-struct Provider {
-    child: Child,
-    issuer: String,
-    mtls: String,
-    mcp: String,
-    events: Arc<Mutex<Vec<Value>>>,
-    reader: Option<thread::JoinHandle<()>>,
-}
 
 /// The files of a test: the server's own, and the clients' keys and certificates.
 struct Files {
@@ -45,6 +29,8 @@ struct Files {
     /// A certificate of an authority, and its key.
     subject: PathBuf,
     ca: PathBuf,
+    /// An RSA key.
+    rsa: PathBuf,
     /// Every line of the private keys.
     canaries: Vec<String>,
 }
@@ -71,7 +57,9 @@ impl Files {
         fs::create_dir_all(&folder).unwrap();
         let trusted = sandbox.give("trusted.pem", &server_certificate).display().to_string();
         fs::write(folder.join("config.toml"), format!("ca_file = {trusted:?}\n")).unwrap();
-        let lines = [&client, &subject].map(KeyPair::serialize_pem);
+        let rsa = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/keys/rsa-pkcs8.pem");
+        let rsa = fs::read_to_string(rsa).unwrap();
+        let lines = [client.serialize_pem(), subject.serialize_pem(), rsa.clone()];
         let lines = lines.iter().flat_map(|pem| pem.lines()).filter(|line| line.len() > 20 && !line.starts_with('-'));
         Self {
             server: sandbox.give("server.pem", both(&server_certificate, &server)),
@@ -80,6 +68,7 @@ impl Files {
             key: sandbox.give("key.pem", client.serialize_pem()),
             subject: sandbox.give("subject.pem", both(&signed, &subject)),
             ca: sandbox.give("ca.pem", ca),
+            rsa: sandbox.give("rsa.pem", &rsa),
             // The first line of every P-256 key begins alike; the secret part is in the others.
             canaries: lines.map(|line| line[line.len() - 20..].to_owned()).collect(),
         }
@@ -90,105 +79,50 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-impl Provider {
-    fn start(files: &Files, bind: &str) -> Self {
-        // With DPoP there are no clients with certificates.
-        let options = if bind == "dpop" { &["server", "key"][..] } else { &["server", "key", "certificate", "ca"] };
-        Self::start_with(files, bind, options)
-    }
-
-    fn start_with(files: &Files, bind: &str, options: &[&str]) -> Self {
-        let script: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "openid", "fapi.cjs"].iter().collect();
-        let mut command = Command::new(installed("FINMCP_TEST_NODE"));
-        command.env_clear().env("NODE_PATH", installed("FINMCP_TEST_NODE_MODULES")).arg(script);
-        command.arg(format!("--bind={bind}"));
-        for (option, file) in [
-            ("server", &files.server),
-            ("key", &files.key),
-            ("certificate", &files.bare_certificate),
-            ("ca", &files.ca),
-        ] {
-            if options.contains(&option) {
-                command.arg(format!("--{option}={}", text(file)));
-            }
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready: Value = serde_json::from_str(&lines.next().expect("the provider starts").unwrap()).unwrap();
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&events);
-        let reader = thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let place = |name: &str| ready[name].as_str().unwrap().to_owned();
-        let (issuer, mtls, mcp) = (place("issuer"), place("mtls"), place("mcp"));
-        Self { child, issuer, mtls, mcp, events, reader: Some(reader) }
-    }
-
-    fn sign_in(&self, sandbox: &mut Sandbox, more: &[&str]) -> (Run, FakeBrowser) {
-        login(sandbox, Person::Consents, &self.mcp, &[&["--timeout", "20"], more].concat())
-    }
-
-    /// Ends it and gives all that happened.
-    fn end(mut self) -> Events {
-        drop(self.child.stdin.take());
-        self.reader.take().unwrap().join().unwrap();
-        Events(self.events.lock().unwrap().clone())
-    }
+fn start(files: &Files, bind: &str) -> Provider {
+    // With DPoP there are no clients with certificates.
+    start_with(files, bind, if bind == "dpop" { &["server", "key"] } else { &["server", "key", "certificate", "ca"] })
 }
 
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start_with(files: &Files, bind: &str, options: &[&str]) -> Provider {
+    let all =
+        [("server", &files.server), ("key", &files.key), ("certificate", &files.bare_certificate), ("ca", &files.ca)];
+    let given = all.into_iter().filter(|(option, _)| options.contains(option));
+    let given = given.map(|(option, file)| format!("--{option}={}", text(file)));
+    Provider::start("fapi.cjs", &given.chain([format!("--bind={bind}")]).collect::<Vec<_>>())
 }
 
-/// What happened at the provider and at the MCP server.
-struct Events(Vec<Value>);
+fn sign_in(provider: &Provider, sandbox: &mut Sandbox, more: &[&str]) -> (Run, FakeBrowser) {
+    login(sandbox, Person::Consents, &provider.mcp, &[&["--timeout", "20"], more].concat())
+}
 
-impl Events {
-    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.0.iter().filter(move |event| event["event"] == kind)
-    }
+/// The errors but for the wish for a nonce, which every first proof meets, and for access tokens that are JWTs, which
+/// this provider does not revoke.
+fn errors(events: &Events) -> Vec<(&str, &str)> {
+    let mut errors = events.errors();
+    errors.retain(|(_, error)| !["use_dpop_nonce", "unsupported_token_type"].contains(error));
+    errors
+}
 
-    fn grants(&self, grant: &str) -> usize {
-        self.of("token").filter(|event| event["grant"] == grant).count()
-    }
-
-    /// The errors but for the wish for a nonce, which every first proof meets, and for access tokens that are JWTs, which
-    /// this provider does not revoke.
-    fn errors(&self) -> Vec<&Value> {
-        let expected = |event: &&Value| {
-            let error = event["error"].as_str().unwrap_or_default();
-            !["use_dpop_nonce", "unsupported_token_type"].contains(&error)
-        };
-        self.of("error").filter(expected).collect()
-    }
-
-    /// Why the MCP server refused requests with a token.
-    fn refusals(&self) -> Vec<&str> {
-        self.of("mcp").filter_map(|event| event["why"].as_str()).filter(|why| *why != "no token").collect()
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        let secrets = |event: &Value| serde_json::from_value::<Vec<String>>(event["secrets"].clone()).unwrap();
-        self.of("token").flat_map(secrets).collect()
-    }
+/// Why the MCP server refused requests with a token.
+fn refusals(events: &Events) -> Vec<&str> {
+    events.of("mcp").filter_map(|event| event["why"].as_str()).filter(|why| *why != "no token").collect()
 }
 
 /// Signs in with `proof` as the only options, calls a tool, renews, calls again and signs out. Nothing of the keys and
 /// tokens may leak, and the server has nothing to refuse.
 fn live_with(bind: &str, proof: impl Fn(&Files) -> Vec<String>) {
-    let mut sandbox = Sandbox::new();
+    let sandbox = Sandbox::new();
     let files = Files::give(&sandbox);
-    let provider = Provider::start(&files, bind);
+    live(bind, sandbox, files, proof);
+}
+
+/// The same with these files. Returns what happened.
+fn live(bind: &str, mut sandbox: Sandbox, files: Files, proof: impl Fn(&Files) -> Vec<String>) -> Events {
+    let provider = start(&files, bind);
     let proof = proof(&files);
     let proof: Vec<&str> = proof.iter().map(String::as_str).collect();
-    let (run, browser) = provider.sign_in(&mut sandbox, &proof);
+    let (run, browser) = sign_in(&provider, &mut sandbox, &proof);
     run.expect_success();
     let pages = browser.starts();
     let [page] = &pages[..] else { panic!("not one page") };
@@ -212,13 +146,14 @@ fn live_with(bind: &str, proof: impl Fn(&Files) -> Vec<String>) {
     sandbox.finmcp(["logout", &provider.mcp]).expect_success();
     sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
     let events = provider.end();
-    assert_eq!((events.errors(), events.refusals()), (vec![], vec![]));
+    assert_eq!((errors(&events), refusals(&events)), (vec![], vec![]));
     assert_eq!((events.of("pushed").count(), events.of("authorization").count()), (2, 2));
     assert_eq!((events.grants("authorization_code"), events.grants("refresh_token")), (2, 1));
     let kind = if bind == "dpop" { "DPoP" } else { "Bearer" };
     assert!(events.of("token").all(|event| event["type"] == kind));
     assert!(events.of("revoked").count() >= 1, "the refresh token is revoked");
     sandbox.assert_no_secret(&[events.secrets(), files.canaries].concat());
+    events
 }
 
 #[test]
@@ -226,6 +161,24 @@ fn fapi_with_a_key_and_dpop() {
     live_with("dpop", |files| {
         ["--client-id", "key", "--private-key-file", text(&files.key)].map(str::to_owned).to_vec()
     });
+}
+
+/// Section 5.4: an RSA key signs with PS256, at the sign-in and at each renewal.
+#[test]
+fn fapi_with_an_rsa_key() {
+    for bind in ["dpop", "mtls"] {
+        let sandbox = Sandbox::new();
+        let files = Files::give(&sandbox);
+        let files = Files { key: files.rsa.clone(), ..files };
+        let events = live(bind, sandbox, files, |files| {
+            let key = ["--client-id", "key", "--private-key-file", text(&files.key)];
+            let certificate = ["--client-certificate-file", text(&files.subject)];
+            let certificate = if bind == "mtls" { &certificate[..] } else { &[] };
+            [&key[..], certificate].concat().into_iter().map(str::to_owned).collect()
+        });
+        let algorithms: Vec<_> = events.of("token").map(|event| &event["algorithm"]).collect();
+        assert_eq!(algorithms, ["PS256"; 3], "{bind}");
+    }
 }
 
 #[test]
@@ -268,7 +221,7 @@ fn fapi_the_server_rejects_requests_that_do_not_meet_the_profile() {
     for bind in ["dpop", "mtls"] {
         let mut sandbox = Sandbox::new();
         let files = Files::give(&sandbox);
-        let provider = Provider::start(&files, bind);
+        let provider = start(&files, bind);
         let proof = match bind {
             "dpop" => ["--client-id", "key", "--private-key-file", text(&files.key)],
             _ => ["--client-id", "certificate", "--client-certificate-file", text(&files.certificate)],
@@ -296,17 +249,17 @@ fn fapi_the_server_rejects_requests_that_do_not_meet_the_profile() {
             assert_eq!(refused.json()["error"], "invalid_client", "{bind} {method}");
         }
         // finmcp without the key or certificate, and with another's.
-        let (run, browser) = provider.sign_in(&mut sandbox, &["--client-id", client]);
+        let (run, browser) = sign_in(&provider, &mut sandbox, &["--client-id", client]);
         assert_ne!(run.code, Some(0), "{bind}: no proof");
         assert!(browser.starts().is_empty(), "{}", run.stderr);
         drop(browser);
         let other = if bind == "dpop" { proof_by_another_key(&sandbox) } else { files.subject.clone() };
-        let (run, browser) = provider.sign_in(&mut sandbox, &["--client-id", client, proof[2], text(&other)]);
+        let (run, browser) = sign_in(&provider, &mut sandbox, &["--client-id", client, proof[2], text(&other)]);
         assert_ne!(run.code, Some(0), "{bind}: another's proof");
         assert!(run.stderr.contains("invalid_client") && browser.starts().is_empty(), "{}", run.stderr);
         drop(browser);
         // A token without its key or certificate.
-        let (run, browser) = provider.sign_in(&mut sandbox, &proof);
+        let (run, browser) = sign_in(&provider, &mut sandbox, &proof);
         run.expect_success();
         drop(browser);
         let token = sandbox.finmcp(["token", &provider.mcp]).expect_success().stdout.trim().to_owned();
@@ -314,10 +267,10 @@ fn fapi_the_server_rejects_requests_that_do_not_meet_the_profile() {
             ["Bearer", "DPoP"].iter().map(|kind| post_alone(&provider.mcp, kind, &token)).collect();
         assert_eq!(statuses, [401, 401], "{bind}: a stolen token");
         let events = provider.end();
-        let errors: Vec<_> = events.errors().iter().map(|event| event["at"].as_str().unwrap()).collect();
+        let errors: Vec<_> = errors(&events).into_iter().map(|(at, _)| at).collect();
         let pushed = errors.iter().filter(|at| **at == "pushed").count();
         assert!(pushed >= 3 && errors.contains(&"authorization"), "{bind}: {errors:?}");
-        assert_eq!(events.refusals().len(), 2, "{bind}: {:?}", events.refusals());
+        assert_eq!(refusals(&events).len(), 2, "{bind}: {:?}", refusals(&events));
     }
 }
 
@@ -342,9 +295,9 @@ fn post_alone(url: &str, kind: &str, token: &str) -> u16 {
 fn fapi_a_missing_certificate_is_named() {
     let mut sandbox = Sandbox::new();
     let files = Files::give(&sandbox);
-    let provider = Provider::start_with(&files, "mtls", &["server", "certificate", "ca"]);
-    assert!(provider.mtls.starts_with(ANY) && provider.mcp.starts_with(ANY));
-    let (run, browser) = provider.sign_in(&mut sandbox, &["--client-id", "certificate"]);
+    let provider = start_with(&files, "mtls", &["server", "certificate", "ca"]);
+    assert!(provider.mcp.starts_with("https://127.0.0.1"));
+    let (run, browser) = sign_in(&provider, &mut sandbox, &["--client-id", "certificate"]);
     assert_ne!(run.code, Some(0));
     assert!(run.stderr.contains("--client-certificate-file"), "{}", run.stderr);
     assert!(browser.starts().is_empty());

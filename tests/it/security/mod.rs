@@ -9,6 +9,10 @@ pub mod chromium;
 #[cfg(unix)]
 pub mod company;
 #[cfg(unix)]
+pub mod company_openid;
+#[cfg(unix)]
+pub mod confirmation;
+#[cfg(unix)]
 pub mod dpop;
 #[cfg(unix)]
 pub mod fapi;
@@ -17,6 +21,8 @@ pub mod network;
 pub mod oauth;
 #[cfg(unix)]
 pub mod openid;
+#[cfg(unix)]
+pub mod provider;
 #[cfg(unix)]
 pub mod pushed_authorization;
 #[cfg(unix)]

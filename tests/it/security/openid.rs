@@ -2,18 +2,15 @@
 //! installs both.
 
 use std::{
-    io::{BufRead as _, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    bridge::clients::installed,
+    security::provider::{Events, Provider},
     support::{
         browser::{FakeBrowser, Person, login, sign_in_at},
         eventually,
@@ -22,95 +19,25 @@ use crate::{
     },
 };
 
-/// The provider and the MCP server, in a separate process. Dropping it ends the process.
-struct Provider {
-    child: Child,
-    issuer: String,
-    mcp: String,
-    events: Arc<Mutex<Vec<Value>>>,
-    reader: Option<thread::JoinHandle<()>>,
+fn start(options: &[&str]) -> Provider {
+    Provider::start("provider.cjs", options)
 }
 
-impl Provider {
-    fn start(options: &[&str]) -> Self {
-        let script: PathBuf =
-            [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "openid", "provider.cjs"].iter().collect();
-        let mut command = Command::new(installed("FINMCP_TEST_NODE"));
-        command.env_clear().env("NODE_PATH", installed("FINMCP_TEST_NODE_MODULES")).arg(script).args(options);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.next().expect("the provider starts").unwrap();
-        let ready: Value = serde_json::from_str(&ready).unwrap();
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&events);
-        let reader = thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let place = |name: &str| ready[name].as_str().unwrap().to_owned();
-        Self { child, issuer: place("issuer"), mcp: place("mcp"), events, reader: Some(reader) }
-    }
-
-    /// Signs in with a browser in front of which sits `person`.
-    fn sign_in(&self, sandbox: &mut Sandbox, person: Person) -> Run {
-        login(sandbox, person, &self.mcp, &["--timeout", "10"]).0
-    }
-
-    /// What has happened. Something that comes after the provider's last answer may be missing.
-    fn so_far(&self) -> Events {
-        Events(self.events.lock().unwrap().clone())
-    }
-
-    /// Ends it and gives all that happened.
-    fn end(mut self) -> Events {
-        drop(self.child.stdin.take());
-        self.reader.take().unwrap().join().unwrap();
-        self.so_far()
-    }
+/// Signs in with a browser in front of which sits `person`.
+fn sign_in(provider: &Provider, sandbox: &mut Sandbox, person: Person) -> Run {
+    login(sandbox, person, &provider.mcp, &["--timeout", "10"]).0
 }
 
-impl Drop for Provider {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What happened at the provider and at the MCP server.
-struct Events(Vec<Value>);
-
-impl Events {
-    fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.0.iter().filter(move |event| event["event"] == kind)
-    }
-
-    fn grants(&self, grant: &str) -> usize {
-        self.of("token").filter(|event| event["grant"] == grant).count()
-    }
-
-    /// What went wrong, and where.
-    fn errors(&self) -> Vec<(&str, &str)> {
-        self.of("error").map(|event| (event["at"].as_str().unwrap(), event["error"].as_str().unwrap())).collect()
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        let secrets = |event: &Value| serde_json::from_value::<Vec<String>>(event["secrets"].clone()).unwrap();
-        self.of("token").flat_map(secrets).collect()
-    }
-
-    /// Panics unless one person signed in once for `scope`, and no refresh token was used twice.
-    #[track_caller]
-    fn expect_one_sign_in(&self, scope: &str) {
-        let asked: Vec<_> = self.of("authorization").map(|event| &event["scope"]).collect();
-        assert_eq!(asked, [scope]);
-        assert_eq!((self.of("registration").count(), self.grants("authorization_code")), (1, 1));
-        // This provider registers no client for a resource's scopes: finmcp then registers without any.
-        let refusal = ("registration", "invalid_client_metadata");
-        assert_eq!(self.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
-        assert_eq!(self.of("revoked").count(), 0, "a refresh token was used twice");
-    }
+/// Panics unless one person signed in once for `scope`, and no refresh token was used twice.
+#[track_caller]
+fn expect_one_sign_in(events: &Events, scope: &str) {
+    let asked: Vec<_> = events.of("authorization").map(|event| &event["scope"]).collect();
+    assert_eq!(asked, [scope]);
+    assert_eq!((events.of("registration").count(), events.grants("authorization_code")), (1, 1));
+    // This provider registers no client for a resource's scopes: finmcp then registers without any.
+    let refusal = ("registration", "invalid_client_metadata");
+    assert_eq!(events.errors(), if scope == OFFLINE_ACCESS { vec![] } else { vec![refusal] });
+    assert_eq!(events.of("revoked").count(), 0, "a refresh token was used twice");
 }
 
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -122,8 +49,8 @@ const ALL_SCOPES: &str = "mcp:tools offline_access";
 fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     const LIFE: Duration = Duration::from_secs(12);
     const BEAT: Duration = Duration::from_millis(500);
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let (mut sandbox, provider) = (Sandbox::new(), start(&[]));
+    sign_in(&provider, &mut sandbox, Person::Consents).expect_success();
     let begun = Instant::now();
     thread::scope(|scope| {
         for number in 0..8 {
@@ -146,7 +73,7 @@ fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
     });
     let lived = begun.elapsed();
     let events = provider.end();
-    events.expect_one_sign_in(ALL_SCOPES);
+    expect_one_sign_in(&events, ALL_SCOPES);
     let refreshes = events.grants("refresh_token");
     // The provider counts in whole seconds, so that a token of 5 s lives for 4 s at the least; it is replaced an eighth
     // before its end.
@@ -162,8 +89,8 @@ fn many_processes_live_on_one_sign_in_through_many_lifetimes() {
 
 /// Signs in, calls, renews, calls again and signs out.
 fn live_with(options: &[&str], scope: &str, authentication: &str) {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(options));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let (mut sandbox, provider) = (Sandbox::new(), start(options));
+    sign_in(&provider, &mut sandbox, Person::Consents).expect_success();
     let mut serve = sandbox.serve([&provider.mcp]);
     serve.initialize().result();
     serve.echo("before");
@@ -171,7 +98,7 @@ fn live_with(options: &[&str], scope: &str, authentication: &str) {
     serve.echo("after");
     drop(serve);
     let events = provider.so_far();
-    events.expect_one_sign_in(scope);
+    expect_one_sign_in(&events, scope);
     assert_eq!(events.of("registration").next().unwrap()["method"], authentication);
 
     sandbox.finmcp(["logout", &provider.mcp]).expect_success();
@@ -211,23 +138,23 @@ fn a_server_that_names_no_scopes() {
 /// spent the refresh token. Its successor must not end with the process.
 #[test]
 fn t057_a_slow_renewal_does_not_end_the_sign_in() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--delay=1"]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let (mut sandbox, provider) = (Sandbox::new(), start(&["--delay=1"]));
+    sign_in(&provider, &mut sandbox, Person::Consents).expect_success();
     eventually("a renewal", || {
         sandbox.finmcp(["token", &provider.mcp]).expect_success();
         (provider.so_far().grants("refresh_token") > 0).then_some(())
     });
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
     let events = provider.end();
-    events.expect_one_sign_in(ALL_SCOPES);
+    expect_one_sign_in(&events, ALL_SCOPES);
     assert_eq!(events.grants("refresh_token"), 2);
 }
 
 /// t058: the provider does punish the second use of a refresh token. finmcp says what to do then, and that works.
 #[test]
 fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_success();
+    let (mut sandbox, provider) = (Sandbox::new(), start(&[]));
+    sign_in(&provider, &mut sandbox, Person::Consents).expect_success();
     sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
     let events = provider.so_far();
     let client = events.of("registration").next().unwrap()["id"].as_str().unwrap();
@@ -251,9 +178,8 @@ fn t058_a_refresh_token_stolen_and_used_ends_the_sign_in() {
 /// A sign-in without a refresh token is used to its end, and then a person has to sign in.
 #[test]
 fn a_provider_without_refresh_tokens() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--no-refresh"]));
-    provider
-        .sign_in(&mut sandbox, Person::Consents)
+    let (mut sandbox, provider) = (Sandbox::new(), start(&["--no-refresh"]));
+    sign_in(&provider, &mut sandbox, Person::Consents)
         .expect_success()
         .expect_stderr(&["the server issued no refresh token"]);
     let token = sandbox.finmcp(["token", &provider.mcp]).expect_success().stdout;
@@ -269,8 +195,8 @@ fn a_provider_without_refresh_tokens() {
 
 #[test]
 fn declining_ends_the_sign_in() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
-    let run = provider.sign_in(&mut sandbox, Person::Denies).expect_code(1);
+    let (mut sandbox, provider) = (Sandbox::new(), start(&[]));
+    let run = sign_in(&provider, &mut sandbox, Person::Denies).expect_code(1);
     run.expect_stderr(&["the sign-in was declined: access_denied"]);
     sandbox.finmcp(["token", &provider.mcp]).expect_code(4);
     assert_eq!(provider.end().grants("authorization_code"), 0);
@@ -278,14 +204,14 @@ fn declining_ends_the_sign_in() {
 
 #[test]
 fn a_provider_that_does_not_know_the_server_says_so() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--unknown-resource"]));
-    provider.sign_in(&mut sandbox, Person::Consents).expect_code(1).expect_stderr(&["invalid_target"]);
+    let (mut sandbox, provider) = (Sandbox::new(), start(&["--unknown-resource"]));
+    sign_in(&provider, &mut sandbox, Person::Consents).expect_code(1).expect_stderr(&["invalid_target"]);
 }
 
 /// A person far from any browser: the code is entered at the provider's own pages.
 #[test]
 fn a_person_signs_in_on_another_device() {
-    let (sandbox, provider) = (Sandbox::new(), Provider::start(&["--devices"]));
+    let (sandbox, provider) = (Sandbox::new(), start(&["--devices"]));
     let mut login = sandbox.start(["login", &provider.mcp, "--grant", "device-code"]);
     let page = format!("{}/device", provider.issuer);
     let code = eventually("the code", || {
@@ -317,7 +243,7 @@ fn programs_sign_in_without_a_person() {
         ("key", key("ec-pkcs8.pem")),
         ("key", key("rsa-pkcs8.pem")),
     ] {
-        let (sandbox, provider) = (Sandbox::new(), Provider::start(&[&format!("--key={key}")]));
+        let (sandbox, provider) = (Sandbox::new(), start(&[&format!("--key={key}")]));
         let secret = sandbox.give("secret", "correct horse+battery/staple");
         let proof = match client {
             "key" => ["--private-key-file", &key],
@@ -336,11 +262,38 @@ fn programs_sign_in_without_a_person() {
     }
 }
 
+/// FAPI 2.0 Security Profile section 5.4: an RSA key signs with PS256 if the provider lists it; a client that the provider
+/// registered for RS256 only goes on working, and finmcp remembers that.
+#[test]
+fn fapi_an_rsa_key_signs_as_the_client_is_registered() {
+    let keys: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", "keys"].iter().collect();
+    for (file, registered, signed) in [
+        ("rsa-pkcs8.pem", None, "PS256"),
+        ("rsa-pkcs8.pem", Some("PS256"), "PS256"),
+        ("rsa-pkcs1.pem", Some("RS256"), "RS256"),
+        ("ec-pkcs8.pem", Some("ES256"), "ES256"),
+    ] {
+        let key = keys.join(file).to_str().unwrap().to_owned();
+        let algorithm = registered.map(|algorithm| format!("--key-algorithm={algorithm}"));
+        let options = [Some(format!("--key={key}")), algorithm].into_iter().flatten().collect::<Vec<_>>();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let (sandbox, provider) = (Sandbox::new(), start(&options));
+        let program = ["--grant", "client-credentials", "--client-id", "key", "--private-key-file", &key];
+        sandbox.finmcp([&["login", &provider.mcp], &program[..]].concat()).expect_success();
+        sandbox.finmcp(["token", &provider.mcp, "--force-refresh"]).expect_success();
+        let events = provider.end();
+        let found: Vec<_> = events.of("token").map(|event| event["algorithm"].as_str().unwrap()).collect();
+        assert_eq!(found, [signed, signed], "{file} {registered:?}");
+        let refused = usize::from(registered == Some("RS256"));
+        assert_eq!(events.errors(), vec![("token", "invalid_client"); refused], "{file} {registered:?}");
+    }
+}
+
 /// The document that this project publishes is one that the provider takes, and nothing is registered then.
 #[test]
 fn a_provider_reads_the_document_that_we_publish() {
     const DOCUMENT: &str = "https://clients.example/finmcp.json";
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&["--documents"]));
+    let (mut sandbox, provider) = (Sandbox::new(), start(&["--documents"]));
     let browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     sandbox.finmcp(["login", &provider.mcp, "--client-metadata-url", DOCUMENT, "--timeout", "10"]).expect_success();
     drop(browser);
@@ -354,7 +307,7 @@ fn a_provider_reads_the_document_that_we_publish() {
 /// A tool that needs another scope: the person grants it besides the others, once, and the call is made then.
 #[test]
 fn a_tool_that_needs_another_scope() {
-    let (mut sandbox, provider) = (Sandbox::new(), Provider::start(&[]));
+    let (mut sandbox, provider) = (Sandbox::new(), start(&[]));
     let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
     sandbox.finmcp(["login", &provider.mcp, "--timeout", "10"]).expect_success();
     let mut serve = sandbox.serve(["--sign-in", "auto", &provider.mcp]);

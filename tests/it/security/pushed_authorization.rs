@@ -9,7 +9,9 @@ use crate::support::{
     browser::{FakeBrowser, Person, login, sign_in_at},
     eventually,
     sandbox::{Run, Sandbox},
+    serve::{Serve, modern},
     vendor::{Dpop, Effect, On, Pushing, Registration, Reply, Script, SecretPlace, Vendor},
+    visitor::{get, visit},
 };
 
 const SECRET: &str = "secret:0123456789+/%";
@@ -236,4 +238,106 @@ fn d5_a_page_that_expired_gets_a_new_address() {
     let states: Vec<_> = vendor.records_at("/par").iter().map(|push| push.form()["state"].clone()).collect();
     assert!(states.len() >= 2 && states[0] == states[1], "{states:?}");
     assert_eq!(vendor.complaints(), Vec::<String>::new());
+}
+
+/// How an AI client shows a sign-in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shown {
+    /// `elicitation/create`, in the middle of a call.
+    Legacy,
+    /// `input_required`.
+    Modern,
+    /// The text of `finmcp_sign_in`.
+    Text,
+}
+
+/// Asks for a sign-in; returns the address that the client shows.
+fn invitation(serve: &mut Serve, shown: Shown) -> String {
+    let shows = json!({"elicitation": {"url": {}}});
+    let call = json!({"name": "echo", "arguments": {"message": "hi"}});
+    let info = json!({"name": "t", "version": "1"});
+    let initialize = |capabilities: Value| json!({"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": info});
+    match shown {
+        Shown::Legacy => {
+            serve.request("initialize", initialize(shows)).result();
+            serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            serve.post("tools/call", call);
+            serve.incoming("elicitation/create").json()["params"]["url"].as_str().unwrap().to_owned()
+        }
+        Shown::Modern => {
+            serve.request("server/discover", modern(json!({}))).result();
+            let mut call = modern(call);
+            call["_meta"]["io.modelcontextprotocol/clientCapabilities"] = shows;
+            let result = serve.request("tools/call", call).result();
+            let question = result["inputRequests"].as_object().unwrap().values().next().unwrap().clone();
+            question["params"]["url"].as_str().unwrap().to_owned()
+        }
+        Shown::Text => {
+            serve.request("initialize", initialize(json!({}))).result();
+            serve.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+            let result = serve.call("finmcp_sign_in", json!({})).result();
+            let text = result["content"][0]["text"].as_str().unwrap();
+            text.lines().find(|line| line.starts_with("http")).unwrap().to_owned()
+        }
+    }
+}
+
+/// d5: an AI client's user opens the page when they get to it, long after the pushed request has expired. The link that
+/// the client shows pushes it again, as often as it is opened; it is the same sign-in, and only the first response counts.
+#[test]
+fn d5_a_link_that_an_ai_client_shows_outlives_the_pushed_request() {
+    for shown in [Shown::Legacy, Shown::Modern, Shown::Text] {
+        let script = Script { pushed_life: json!(2), ..people(Pushing::Required) };
+        let script = if shown == Shown::Modern { script.modern() } else { script };
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let mut serve = sandbox.serve([vendor.url()]);
+        let link = invitation(&mut serve, shown);
+        assert!(link.starts_with("http://127.0.0.1:") && !link.contains("request_uri"), "{shown:?}: {link}");
+        vendor.expire_pushed_requests();
+        // An AI client's preview opens it too, and the user more than once.
+        for _ in 0..2 {
+            let page = get(&link);
+            assert_eq!(page.status, 303, "{}", page.text());
+            assert!(page.header("location").unwrap().starts_with(&format!("{}/authorize?", vendor.origin())));
+            vendor.expire_pushed_requests();
+        }
+        let pages = sign_in_at(&link);
+        assert!(pages.last().unwrap().text().contains("You are signed in"), "{shown:?}: {pages:?}");
+        eventually("the sign-in", || (sandbox.finmcp(["token", &vendor.url()]).code == Some(0)).then_some(()));
+        let pushed = vendor.records_at("/par");
+        assert_eq!(pushed.len(), 4, "{shown:?}");
+        assert!(pushed.iter().all(|push| push.form()["state"] == pushed[0].form()["state"]), "one sign-in");
+        assert_eq!((vendor.records_at("/token").len(), vendor.complaints()), (1, vec![]));
+        // The link ended with the sign-in, and with it the listener.
+        assert!(visit("GET", &link, &[], "").is_err(), "{shown:?}");
+    }
+}
+
+/// d5: where nothing is pushed nothing expires, and the client shows the server's own page.
+#[test]
+fn d5_a_request_that_was_not_pushed_needs_no_link() {
+    for script in [Script::people(), people(Pushing::Offered)] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(script));
+        vendor.fault(On::Path("/par"), Effect::status(404));
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let address = invitation(&mut sandbox.serve([vendor.url()]), Shown::Legacy);
+        assert!(address.starts_with(&format!("{}/authorize?", vendor.origin())), "{address}");
+    }
+}
+
+/// d5: a server that no longer accepts the pushed request: the browser is told, and the link works again later.
+#[test]
+fn d5_a_link_whose_page_the_server_refuses_can_be_opened_again() {
+    for effect in [Effect::status(500), Effect::status(429), Effect::Answer(Reply::new(400))] {
+        let (mut sandbox, vendor) = (Sandbox::new(), Vendor::start(people(Pushing::Required)));
+        let _browser = FakeBrowser::install(&mut sandbox, Person::Ignores);
+        let mut serve = sandbox.serve([vendor.url()]);
+        let link = invitation(&mut serve, Shown::Legacy);
+        vendor.fault(On::Path("/par"), effect);
+        let page = get(&link);
+        assert_eq!((page.status, page.header("location")), (503, None));
+        sign_in_at(&link);
+        eventually("the sign-in", || (sandbox.finmcp(["token", &vendor.url()]).code == Some(0)).then_some(()));
+    }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use tokio::{
@@ -28,6 +29,8 @@ struct Shared {
     authority: Authority,
     hosts: Mutex<HashMap<String, Host>>,
     asked: Mutex<Vec<String>>,
+    /// The user name and the password that the proxy wants, with a colon between them.
+    password: Mutex<Option<&'static str>>,
 }
 
 type Authority = Issuer<'static, KeyPair>;
@@ -60,7 +63,12 @@ impl Internet {
     /// Starts it, and has every later process of `sandbox` go there.
     pub fn join(sandbox: &mut Sandbox) -> Self {
         let (certificate, authority) = authority("the person's own");
-        let shared = Arc::new(Shared { authority, hosts: Mutex::default(), asked: Mutex::default() });
+        let shared = Arc::new(Shared {
+            authority,
+            hosts: Mutex::default(),
+            asked: Mutex::default(),
+            password: Mutex::default(),
+        });
         let served = Arc::clone(&shared);
         let background = Background::run(|listener| accept(listener, served));
         let proxy = format!("http://127.0.0.1:{}", background.port());
@@ -86,6 +94,11 @@ impl Internet {
 
     fn add(&self, name: &str, host: Host) {
         self.shared.hosts.lock().unwrap().insert(name.to_owned(), host);
+    }
+
+    /// From now on the proxy opens no tunnel without this user name and password, with a colon between them.
+    pub fn require_password(&self, password: &'static str) {
+        *self.shared.password.lock().unwrap() = Some(password);
     }
 
     /// Where finmcp wanted to go so far: `CONNECT name:port`, or another request's first line.
@@ -120,6 +133,12 @@ async fn tunnel(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let head = String::from_utf8_lossy(&head).into_owned();
     let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
     shared.asked.lock().unwrap().push(line.clone());
+    let password = *shared.password.lock().unwrap();
+    let right = password.map(|password| format!("proxy-authorization: basic {}", STANDARD.encode(password)));
+    let is_right = |line: &str| right.as_ref().is_none_or(|right| line.eq_ignore_ascii_case(right));
+    if !head.lines().any(is_right) {
+        return stream.write_all(b"HTTP/1.1 407 Who are you?\r\ncontent-length: 0\r\n\r\n").await;
+    }
     let name = line.strip_prefix("CONNECT ").and_then(|target| target.rsplit_once(':')).map(|(host, _)| host);
     let name = name.map(|name| name.trim_matches(['[', ']']).to_owned());
     let host = name.as_ref().and_then(|name| shared.hosts.lock().unwrap().get(name).copied());

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, tcgetattr},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
 use crate::support::{
@@ -48,11 +48,11 @@ impl Terminal {
         Self { keyboard, seat: seat.into(), shown }
     }
 
-    /// A terminal of this size.
-    pub fn of(columns: u16, rows: u16) -> Self {
+    /// One of this many columns and rows.
+    pub fn of_size(columns: u16, rows: u16) -> Self {
         let terminal = Self::open();
-        let size = rustix::termios::Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&terminal.seat, size).unwrap();
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.seat, size).unwrap();
         terminal
     }
 
@@ -89,6 +89,12 @@ impl Terminal {
     /// The terminal as a program's stdin, stdout or stderr.
     pub fn stdio(&self) -> Stdio {
         self.seat.try_clone().unwrap().into()
+    }
+
+    /// Gives it a size; a new one has none.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.seat, size).unwrap();
     }
 
     /// Types, or pastes.

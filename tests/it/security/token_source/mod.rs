@@ -147,6 +147,7 @@ impl Machine {
             registration: ClientRegistration {
                 client_id: "client".to_owned(),
                 client_secret: None,
+                key_algorithm: None,
                 certificate: None,
                 authentication: ClientAuthentication::None,
                 redirect_uri: None,

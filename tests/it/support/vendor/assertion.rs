@@ -68,6 +68,9 @@ pub fn exchange(state: &mut State, origin: &str, client_id: &str, form: &BTreeMa
 pub fn judge(state: &State, origin: &str, client_id: &str, assertion: &str) -> Result<(), &'static str> {
     let trusted = state.script.trusted_issuer.as_deref().ok_or("no issuer is trusted")?;
     let (kind, claims) = read(assertion, trusted)?;
+    if !state.script.trusted_keys.is_null() && !is_signed(assertion, &state.script.trusted_keys) {
+        return Err("its signature is wrong");
+    }
     if claims["aud"] != origin {
         return Err("meant for another server");
     }
@@ -93,6 +96,23 @@ fn read(token: &str, issuer: &str) -> Result<(String, Value), &'static str> {
         return Err("it has ended");
     }
     Ok((header["typ"].as_str().unwrap_or_default().to_owned(), claims.clone()))
+}
+
+/// Whether one of `keys` (RFC 7517 section 5) has signed the JWT with RS256, and it is an ID-JAG by its `typ`.
+fn is_signed(token: &str, keys: &Value) -> bool {
+    let Some((message, signature)) = token.rsplit_once('.') else { return false };
+    let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok()).unwrap_or_default();
+    let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+    if header["alg"] != "RS256" || header["typ"] != ID_JAG_TYPE {
+        return false;
+    }
+    let number = |key: &Value, name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str()?).ok();
+    keys["keys"].as_array().into_iter().flatten().filter(|key| key["kid"] == header["kid"]).any(|key| {
+        let (Some(n), Some(e)) = (number(key, "n"), number(key, "e")) else { return false };
+        let key = ring::signature::RsaPublicKeyComponents { n, e };
+        key.verify(&ring::signature::RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).is_ok()
+    })
 }
 
 pub fn now() -> i64 {

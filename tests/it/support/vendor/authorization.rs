@@ -245,6 +245,7 @@ pub fn authorize(record: &Recorded, shared: &Arc<Shared>) -> Reply {
             key: query.get("dpop_jkt").cloned(),
         };
         state.codes.insert(code, grant);
+        state.id_token_nonce = query.get("nonce").cloned();
     }
     match state.script.callback_state {
         StateParameter::Right => answer.push(("state", field("state"))),
@@ -515,6 +516,9 @@ impl State {
                 claims["iss"] = json!(origin);
                 claims["aud"] = json!(client_id);
                 claims["exp"] = json!(super::assertion::now() + lifetime.as_secs() as i64);
+            }
+            if claims["nonce"].is_null() {
+                claims["nonce"] = json!(self.id_token_nonce);
             }
             let parts = [json!({"alg": "none"}).to_string(), claims.to_string(), self.mint("id-token")];
             response["id_token"] = json!(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."));

@@ -101,6 +101,8 @@ struct State {
     clients: HashMap<String, authorization::Client>,
     forgotten_clients: usize,
     codes: HashMap<String, authorization::Code>,
+    /// The `nonce` of the last authorization request, which its ID token repeats.
+    id_token_nonce: Option<String>,
     /// The parameters of the pushed requests that no browser has brought yet.
     pushed: HashMap<String, BTreeMap<String, String>>,
     device_codes: HashMap<String, authorization::DeviceCode>,
@@ -233,6 +235,11 @@ impl Vendor {
     /// Breaks nothing any more.
     pub fn heal(&self) {
         self.state().faults.clear();
+    }
+
+    /// The pushed requests that no browser has brought yet have expired.
+    pub fn expire_pushed_requests(&self) {
+        self.state().pushed.clear();
     }
 
     /// From now on proofs of possession need another nonce than before.
@@ -398,6 +405,7 @@ impl State {
             faults: Vec::new(),
             complaints: Vec::new(),
             codes: HashMap::new(),
+            id_token_nonce: None,
             pushed: HashMap::new(),
             device_codes: HashMap::new(),
             access_tokens: HashMap::new(),

@@ -46,6 +46,8 @@ pub struct Script {
     pub nonces: bool,
     /// Whose JWTs are taken for a grant (RFC 7523 section 2.1).
     pub trusted_issuer: Option<String>,
+    /// That issuer's JWK set, to check the signatures; null to check none.
+    pub trusted_keys: Value,
     /// The scope that is granted, where that is another than was asked for.
     pub granted_scope: Option<&'static str>,
     /// What an identity provider answers instead of a grant (RFC 8693 section 2.2.2).
@@ -104,6 +106,7 @@ impl Default for Script {
             dpop: None,
             nonces: false,
             trusted_issuer: None,
+            trusted_keys: Value::Null,
             granted_scope: None,
             policy: None,
             clients: Vec::new(),

@@ -1,4 +1,4 @@
-//! Exchanges the user's ID token for a grant at another authorization server (RFC 8693).
+//! Exchanges the user's ID token for an ID-JAG, a grant at another authorization server (RFC 8693).
 
 use jiff::Timestamp;
 use oauth2::AsyncHttpClient;
@@ -8,9 +8,9 @@ use crate::{
     oauth::{
         client::form::{Endpoint, message},
         error::TokenError,
+        id_jag::{GRANT_TYPE, ID_JAG, ID_TOKEN, IdJag},
         registration::ClientRegistration,
         scope::Scope,
-        token_exchange::{GRANT_TYPE, ID_JAG, ID_TOKEN, IdJag},
     },
     secret::Secret,
     server_url::ServerUrl,
