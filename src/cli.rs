@@ -56,22 +56,22 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 Start:
-  demo              Try everything with simulated vendors, no account needed
-  login, logout     Sign in to a vendor or an MCP server, and sign out
-  setup             Add it to an AI client, which then starts finmcp serve
+  demo                 Try everything with simulated vendors, no account needed
+  login, logout        Sign in to a vendor or an MCP server, and sign out
+  setup                Add it to an AI client, which then starts finmcp serve
 
 In a terminal or a script:
-  tools, call       List a server's tools; call one and print its result
-  prompts, prompt, resources, resource
-                    The same for prompts and resources
-  token             Print a valid access token, and nothing else
+  tools, call          List a server's tools; call one and print its result
+  prompts, prompt      The same for prompts
+  resources, resource  The same for resources
+  token                Print a valid access token, and nothing else
 
 Keep it working:
-  status            List your sign-ins and when they expire
-  doctor, logs      Find out what is wrong; what serve did
-  profile, config   Rename or remove a sign-in; edit the settings
-  audit             Check an audit log for changes
-  completions, man  Print a shell completion script or a manual page{after-help}";
+  status               List your sign-ins and when they expire
+  doctor, logs         Find out what is wrong; what serve did
+  profile, config      Rename or remove a sign-in; edit the settings
+  audit                Check an audit log for changes
+  completions, man     Print a shell completion script or a manual page{after-help}";
 
 /// The end of `finmcp` and `finmcp -h`.
 const NEXT: &str = "Run `finmcp COMMAND -h` for a command's options and `finmcp --help` for details.";

@@ -20,7 +20,7 @@ pub struct Setup {
     #[command(flatten)]
     pub server: Server,
     /// The entry's name in the client (default: the profile's name)
-    #[arg(long, value_name = "NAME", value_parser = entry_name)]
+    #[arg(long, value_name = "NAME", value_parser = entry_name, hide_short_help = true)]
     pub name: Option<String>,
     /// Where to add the entry: your own configuration (user) or this folder's (project)
     #[arg(long, value_enum, default_value_t = Scope::User)]
@@ -35,13 +35,13 @@ pub struct Setup {
     #[arg(long, conflicts_with_all = ["print", "deeplink", "replace", "serve"])]
     pub remove: bool,
     /// Replace an entry of the same name that is another server's, and drop the options of finmcp's own
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub force: bool,
     /// Replace entries that hold a token in plain text or start mcp-remote, without asking
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub replace: bool,
     /// Let the client connect to the server itself and ask finmcp only for the headers (Claude Code and Codex)
-    #[arg(long, conflicts_with = "deeplink")]
+    #[arg(long, conflicts_with = "deeplink", hide_short_help = true)]
     pub native: bool,
     /// Whether to list the entries.
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Output {
     #[arg(long)]
     pub print: bool,
     /// Print a link that installs the entry (Cursor and VS Code)
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub deeplink: bool,
 }
 

@@ -218,7 +218,7 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Findings<'a>, Error> {
         if !is_json && !matches!(step.finding, Finding::Skipped(_)) {
             let verdict = colored(console, step.finding.verdict());
             // A reader that has closed the pipe needs no error.
-            let _ = console.data(&report::lines(step, &verdict));
+            let _ = console.data(&report::lines(step, &verdict, console.width()));
         }
     };
     Ok(Findings::new(settings::home(), tell))
@@ -227,7 +227,9 @@ fn open<'a>(console: Console, is_json: bool) -> Result<Findings<'a>, Error> {
 fn close(console: Console, findings: &Findings<'_>, is_json: bool) -> Result<(), Error> {
     let text = match is_json {
         true => report::json(findings, SystemClock.now()).map_err(std::io::Error::other)?,
-        false => report::skipped(findings, &colored(console, Verdict::Skipped)) + &report::summary(findings),
+        false => {
+            report::skipped(findings, &colored(console, Verdict::Skipped), console.width()) + &report::summary(findings)
+        }
     };
     console.data(&text)?;
     match findings.count(Verdict::Failed) {

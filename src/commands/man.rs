@@ -1,7 +1,7 @@
 //! `finmcp man`.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     path::Path,
     process::{self, ExitStatus},
 };
@@ -39,7 +39,7 @@ pub fn run(console: Console, arguments: cli::Man) -> Result<(), Error> {
         .iter()
         .try_fold(&finmcp, |command, name| command.find_subcommand(name).ok_or_else(|| unknown(command, name)))?;
     let text = roff(page)?;
-    if !io::stdout().is_terminal() {
+    if !console.shows_data() {
         return Ok(console.data(&String::from_utf8_lossy(&text))?);
     }
     let shown = show(&text);

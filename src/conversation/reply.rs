@@ -294,7 +294,7 @@ mod tests {
         let host = || "h".to_owned();
         let redirected = HttpError::Redirected { host: host(), status: StatusCode::FOUND, target: None };
         for (failure, step, sent) in [
-            (Failure::Http(refused), "If you trust this certificate", "nothing was sent"),
+            (Failure::Http(refused), "Check this machine's clock", "nothing was sent"),
             (
                 Failure::Redirected { status: StatusCode::PERMANENT_REDIRECT, target: None },
                 "If the server has moved",

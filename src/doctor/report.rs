@@ -1,4 +1,4 @@
-//! The report, as text of 80 columns and as JSON.
+//! The report, as text and as JSON.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,8 +11,6 @@ use crate::{
     paragraph::hanging_indent,
 };
 
-/// The width of the text.
-const WIDTH: usize = 80;
 /// The column where a finding begins.
 const TEXT_COLUMN: usize = 22;
 /// The column where a cause or a hint begins.
@@ -26,15 +24,16 @@ pub fn heading(now: Timestamp) -> String {
     format!("finmcp {}, {} {}, {now}\n", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// One step, in as many lines as it takes; `verdict` is its verdict, coloured if the terminal has colours.
-pub fn lines(step: &Step, verdict: &str) -> String {
+/// One step, in as many lines of `width` characters as it takes; `verdict` is its verdict, coloured if the terminal has
+/// colours.
+pub fn lines(step: &Step, verdict: &str, width: usize) -> String {
     let padding = " ".repeat(8_usize.saturating_sub(step.finding.verdict().word().len()));
     let head = format!("{verdict}{padding}{:<13} ", step.name);
-    let mut text = head + &hanging_indent(&step.finding.what(), TEXT_COLUMN, WIDTH);
+    let mut text = head + &hanging_indent(&step.finding.what(), TEXT_COLUMN, width);
     if let Some(trouble) = step.finding.trouble() {
         for (word, sentences) in [("why:", &trouble.why), ("hint:", &trouble.hints)] {
             for sentence in sentences {
-                text.push_str(&format!("          {word:<6}{}", hanging_indent(sentence, REASON_COLUMN, WIDTH)));
+                text.push_str(&format!("          {word:<6}{}", hanging_indent(sentence, REASON_COLUMN, width)));
             }
         }
     }
@@ -42,7 +41,7 @@ pub fn lines(step: &Step, verdict: &str) -> String {
 }
 
 /// The skipped steps, in one line for each failed step that they depend on; `verdict` is "skipped", perhaps coloured.
-pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
+pub fn skipped(findings: &Findings<'_>, verdict: &str, width: usize) -> String {
     let mut groups: Vec<(StepName, Vec<StepName>)> = Vec::new();
     for step in findings.steps() {
         let Finding::Skipped(cause) = step.finding else { continue };
@@ -56,7 +55,7 @@ pub fn skipped(findings: &Findings<'_>, verdict: &str) -> String {
     let line = |(cause, names): &(StepName, Vec<StepName>)| {
         let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = format!("{}: depends on {cause}", names.join(", "));
-        format!("{verdict} {}", hanging_indent(&text, SKIPPED_COLUMN, WIDTH))
+        format!("{verdict} {}", hanging_indent(&text, SKIPPED_COLUMN, width))
     };
     groups.iter().map(line).collect()
 }
@@ -138,7 +137,7 @@ mod tests {
         let trouble = Trouble::new("something with a long description went wrong here, or at least it seems so")
             .because("a reason that needs more than one line as well, because this test wants one so long")
             .with_hint(format!("go to {long} and back"));
-        let text = lines(&Step { name: StepName::Registration, finding: Finding::Failed(trouble) }, "failed");
+        let text = lines(&Step { name: StepName::Registration, finding: Finding::Failed(trouble) }, "failed", 80);
         assert_eq!(
             text,
             format!(
@@ -154,14 +153,14 @@ failed  registration  something with a long description went wrong here, or at
             )
         );
         for line in text.lines().filter(|line| !line.contains(long)) {
-            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 
     #[test]
     fn colour_does_not_change_the_layout() {
         let step = Step { name: StepName::Dns, finding: Finding::Ok("x".to_owned()) };
-        assert_eq!(lines(&step, "ok"), "ok      dns           x\n");
-        assert_eq!(lines(&step, "\u{1b}[32mok\u{1b}[0m"), "\u{1b}[32mok\u{1b}[0m      dns           x\n");
+        assert_eq!(lines(&step, "ok", 80), "ok      dns           x\n");
+        assert_eq!(lines(&step, "\u{1b}[32mok\u{1b}[0m", 80), "\u{1b}[32mok\u{1b}[0m      dns           x\n");
     }
 }

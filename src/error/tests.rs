@@ -486,7 +486,7 @@ fn setup_errors() {
     error: Claude Code already has another server named "asset"
     hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
-    error: Claude Code already has another finmcp entry named "asset"
+    error: Claude Code already has a finmcp entry named "asset" for another server
     hint: nothing was changed: use --force to replace it or --name NAME to add a second entry; add --dry-run to preview
     exit code 1
     error: Claude Code already uses "asset" for a server that this command replaces

@@ -251,6 +251,7 @@ fn secrets_are_exposed_in_few_places() {
         "oauth/client/id_jag.rs",        // the ID token that is exchanged
         "oauth/client/mod.rs",           // the token request's form
         "oauth/client/revocation.rs",    // the token that is revoked
+        "oauth/client/userinfo.rs",      // the token that names its holder
         "oauth/dpop.rs",                 // what a proof is of
         "oauth/id_jag.rs",               // whether a grant is one
         "oauth/id_token.rs",             // who issued an ID token, to whom, until when

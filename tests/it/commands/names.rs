@@ -157,7 +157,7 @@ fn c8_setup_asks_which_claude() {
     command.args(["setup", "claude", "tesorio"]);
     let seats = (terminal.stdio(), terminal.stdio(), terminal.stdio());
     let mut child = command.stdin(seats.0).stdout(seats.1).stderr(seats.2).spawn().unwrap();
-    eventually("the question", || terminal.shown().contains("Which one?").then_some(()));
+    eventually("the question", || terminal.shown().contains("Numbers, for example").then_some(()));
     terminal.enter("2\n");
     assert_eq!(wait(&mut child, PATIENCE), Some(Some(0)), "{}", terminal.shown());
     assert!(terminal.shown().contains("Claude Code") && sandbox.home().join(".claude.json").exists());
@@ -176,8 +176,7 @@ fn c8_status_takes_a_server() {
     assert_eq!(sandbox.finmcp(["status", &url]).expect_success().stdout, run.stdout);
     assert!(sandbox.finmcp(["status"]).expect_success().stdout.contains("other"));
     let run = sandbox.finmcp(["status", "tesorio"]).expect_success();
-    assert!(run.stdout.is_empty() && run.stderr.contains("finmcp login tesorio"), "{run:?}");
-    assert_eq!(sandbox.finmcp(["status", "tesorio", "--json"]).expect_success().stdout, "[]\n");
+    assert!(run.stdout.contains("signed out") && run.stdout.contains("finmcp login tesorio"), "{run:?}");
 }
 
 #[test]

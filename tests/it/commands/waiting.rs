@@ -37,7 +37,7 @@ fn screen(shown: &str) -> Vec<String> {
             }
             '\u{1b}' => {
                 let mut sequence = String::new();
-                while let Some(next) = characters.next() {
+                for next in characters.by_ref() {
                     sequence.push(next);
                     if next.is_ascii_alphabetic() {
                         break;

@@ -200,7 +200,7 @@ fn the_company_sign_in_is_shown_and_named() {
     };
     assert_eq!(documents(), [(true, true, true); 2]);
     let row = format!("signed in to {} as ada@company.example, ID token expires 20", provider.origin());
-    let status = sandbox.finmcp(["status"]).expect_success().stdout;
+    let status = sandbox.finmcp(["status", "-v"]).expect_success().stdout;
     assert_eq!(status.matches(&row).count(), 2, "{status}");
 
     let run = sandbox.finmcp(["logout", &servers[0].url()]).expect_success();

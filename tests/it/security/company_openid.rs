@@ -251,7 +251,10 @@ fn a_grant_for_another_audience_opens_nothing() {
     office.provider.behave(&json!({"audience": office.servers[1].origin()}));
     let run = office.login(&office.servers[0]);
     assert_ne!(run.code, Some(0), "{}", run.stderr);
-    run.expect_stderr(&["does not accept the grant of 127.0.0.1", "meant for another server"]);
+    run.expect_stderr(&[
+        "rejected the grant (ID-JAG) issued by the identity provider 127.0.0.1",
+        "meant for another server",
+    ]);
     assert_eq!((office.provider.count("exchange"), office.browser.starts().len()), (1, 1));
     assert_eq!(office.servers[0].records_at("/token").len(), 1, "a refused grant is not sent twice");
     assert!(office.servers[1].records().is_empty(), "nor to the server that it is for");

@@ -69,7 +69,7 @@ pub(crate) fn diagnose(sandbox: &Sandbox, arguments: &[&str], step: &str, texts:
     for skipped in steps(&report).filter(|step| step["result"] == "skipped") {
         assert_eq!(skipped["what"], format!("depends on {step}"), "{report:#}");
     }
-    let hints = failed[0]["do"].as_array().unwrap_or_else(|| panic!("nothing to do: {report:#}"));
+    let hints = failed[0]["hints"].as_array().unwrap_or_else(|| panic!("nothing to do: {report:#}"));
     let hints = hints.iter().map(|hint| hint.as_str().unwrap().to_owned()).collect();
     Diagnosis { report, hints }
 }

@@ -46,7 +46,8 @@ fn cure_settings_that_cannot_be_read() {
     let good = fs::read_to_string(config(&sandbox)).unwrap();
     fs::write(config(&sandbox), format!("default = [\n{good}")).unwrap();
     let said = diagnose(&sandbox, &["books"], "settings", &["~/finmcp/config.toml", "line"]);
-    said.advises("correct the file in an editor");
+    let command = said.command("finmcp config check");
+    sandbox.finmcp(command.split(' ').skip(1).collect::<Vec<_>>()).expect_code(2);
     fs::write(config(&sandbox), good).unwrap();
     expect_green(&sandbox, &["books"]);
 }
