@@ -7,7 +7,7 @@ use crate::{
     credential::{
         assertion::AssertionError,
         error::{SignInFailure, TokenSourceError},
-        store::StoreError,
+        store::{KeyKind, Mismatch, StoreError},
     },
     disk::lock::LockError,
     http::HttpError,
@@ -263,6 +263,17 @@ impl From<&AssertionError> for Advice {
     }
 }
 
+/// How to open a file store that the given key does not open.
+fn original_key(Mismatch { folder, stored, .. }: &Mismatch) -> String {
+    let key = match stored {
+        KeyKind::KeyFile => "set FINMCP_STORE_KEY_FILE to the key file that it was created with",
+        KeyKind::Passphrase => {
+            "unset FINMCP_STORE_KEY_FILE and enter the original passphrase in a terminal, or in FINMCP_STORE_PASSPHRASE"
+        }
+    };
+    format!("{key}; or delete {folder} and sign in again")
+}
+
 impl From<&StoreError> for Advice {
     fn from(error: &StoreError) -> Self {
         let hint = match error {
@@ -271,9 +282,17 @@ impl From<&StoreError> for Advice {
             }
             StoreError::Locked => "unlock your keychain, for example by logging in to the desktop, and try again",
             StoreError::TimedOut(_) => "your keychain may be waiting for its password: unlock it and try again",
-            StoreError::AnotherKey(_) => {
-                "use the original key file or passphrase, or delete that folder and sign in again"
+            StoreError::NoKeyring => {
+                let hint = "run `finmcp login` in a terminal on your desktop, which then asks you for a password for a \
+                            new keyring";
+                return Self::new(ErrorKind::Store, hint).and(
+                    "without a desktop, set FINMCP_STORE=file and FINMCP_STORE_KEY_FILE, or pipe a password for the \
+                     new keyring to `gnome-keyring-daemon --replace --unlock`",
+                );
             }
+            StoreError::AnotherKey(mismatch) => return Self::new(ErrorKind::Store, original_key(mismatch)),
+            StoreError::NeedsKeyFile(_) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with",
+            StoreError::ShortPassphrase => "choose a longer passphrase, or set FINMCP_STORE_KEY_FILE to a key file",
             StoreError::NeedsPassphrase => {
                 "set FINMCP_STORE_KEY_FILE to a file of at least 32 secret bytes, set FINMCP_STORE_PASSPHRASE, or run \
                  `finmcp login` in a terminal to enter the passphrase"

@@ -3,11 +3,17 @@
 //! It removes control characters from a server's text before it reaches a terminal.
 #![expect(clippy::disallowed_methods, reason = "the one module that writes for people")]
 
+mod line;
 pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::{console::progress::Progress, error::Error, printable::printable, secret::Secret};
+use crate::{
+    console::{line::Echo, progress::Progress},
+    error::Error,
+    printable::printable,
+    secret::Secret,
+};
 
 /// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy)]
@@ -63,15 +69,17 @@ impl Console {
         let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
     }
 
-    /// Asks the user for a secret, which the terminal does not show.
+    /// Asks the user for a secret, which the terminal does not show; none if the user cancels.
     ///
     /// # Errors
-    /// The terminal cannot be read, or stderr is not a terminal.
-    pub fn ask_secret(&self, question: &str) -> io::Result<Secret> {
+    /// There is no terminal, or it cannot be read.
+    pub async fn ask_secret(&self, question: &str) -> io::Result<Option<Secret>> {
         if !io::stderr().is_terminal() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        rpassword::prompt_password(question).map(Secret::new)
+        self.put(question);
+        let typed = line::read(Echo::Hidden).await?;
+        Ok(typed.map(|mut typed| Secret::new(std::mem::take(&mut *typed))))
     }
 
     /// Whether the user can answer questions in a terminal.
@@ -79,20 +87,19 @@ impl Console {
         io::stderr().is_terminal() && io::stdin().is_terminal()
     }
 
-    /// Asks the user for one line; none without a terminal or at the end of input.
+    /// Asks the user for one line; none without a terminal, or if the user cancels.
     pub async fn ask(&self, question: &str) -> Option<String> {
         if !self.is_attended() {
             return None;
         }
+        self.put(question);
+        line::read(Echo::Shown).await.ok().flatten().map(|mut typed| std::mem::take(&mut *typed))
+    }
+
+    /// Prints a question and stays on its line.
+    fn put(&self, question: &str) {
         let lines: Vec<String> = question.split('\n').map(printable).collect();
         let _ = write!(io::stderr(), "{}", lines.join("\n"));
-        // In a separate thread, so that Ctrl-C works.
-        let answer = tokio::task::spawn_blocking(|| {
-            let mut answer = String::new();
-            io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
-        });
-        let answer = answer.await.map_err(io::Error::other).flatten().ok().flatten()?;
-        Some(answer.trim_end_matches(['\r', '\n']).to_owned())
     }
 
     /// Asks the user a yes-or-no question. Without a terminal the answer is no.

@@ -18,7 +18,7 @@ use crate::{
     credential::{
         assertion::AssertionError,
         clock::SystemClock,
-        store::StoreError,
+        store::{KeyKind, Mismatch, StoreError},
         token_source::{LoginReason, SignInFailure, TokenSourceError},
     },
     disk::lock::LockError,
@@ -154,6 +154,10 @@ fn assertion_errors() -> Vec<AssertionError> {
     ]
 }
 
+fn another_key(given: KeyKind, stored: KeyKind) -> StoreError {
+    StoreError::AnotherKey(Mismatch { folder: "/home/me/.config/finmcp/credentials".to_owned(), given, stored })
+}
+
 fn store_errors() -> Vec<StoreError> {
     vec![
         StoreError::Absent("no D-Bus session".to_owned()),
@@ -163,8 +167,14 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::Corrupt("its access token is damaged".to_owned()),
         StoreError::Newer(9),
         StoreError::Unsafe("other users have access to it; run `chmod 700 '/a'`".to_owned()),
-        StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
+        StoreError::NoKeyring,
+        another_key(KeyKind::KeyFile, KeyKind::KeyFile),
+        another_key(KeyKind::Passphrase, KeyKind::Passphrase),
+        another_key(KeyKind::KeyFile, KeyKind::Passphrase),
+        another_key(KeyKind::Passphrase, KeyKind::KeyFile),
         StoreError::NeedsPassphrase,
+        StoreError::NeedsKeyFile("/home/me/.config/finmcp/credentials".to_owned()),
+        StoreError::ShortPassphrase,
     ]
 }
 
@@ -404,7 +414,10 @@ fn why_there_is_no_token() {
 #[test]
 fn storage_errors() {
     assert_words!(
-        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe AnotherKey NeedsPassphrase },
+        StoreError {
+            Absent Locked TimedOut Failed Corrupt Newer Unsafe NoKeyring AnotherKey NeedsPassphrase NeedsKeyFile
+            ShortPassphrase
+        },
         store_errors()
     );
     assert_words!(LockError { TimedOut Unsafe Failed }, lock_errors());

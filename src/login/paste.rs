@@ -17,7 +17,7 @@ const LINE_LIMIT: usize = 16 << 10;
 pub struct Paste {
     lines: mpsc::Receiver<Line>,
     #[cfg(unix)]
-    _silence: Option<silence::Silence>,
+    _silence: Option<crate::terminal::Silence>,
 }
 
 /// One line. It may contain a code.
@@ -42,7 +42,7 @@ impl Paste {
     /// None if stdin is not a terminal, or if finmcp runs in the background.
     #[cfg(unix)]
     pub fn from_terminal() -> Option<Self> {
-        let silence = silence::Silence::begin()?;
+        let silence = crate::terminal::Silence::begin()?;
         Some(Self { _silence: Some(silence), ..Self::from_pipe() })
     }
 
@@ -125,54 +125,6 @@ fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Line) -> bool) {
             }
             _ if line.len() == LINE_LIMIT => too_long = true,
             byte => line.push(byte),
-        }
-    }
-}
-
-#[cfg(unix)]
-mod silence {
-    use std::io::{IsTerminal, stdin};
-
-    use rustix::{
-        process::getpgrp,
-        stdio,
-        termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr},
-    };
-
-    /// A terminal on stdin without echo.
-    pub struct Silence(Termios);
-
-    impl Silence {
-        /// None if stdin is not a terminal, or if finmcp runs in the background: the system stops a background process
-        /// that reads from the terminal.
-        pub fn begin() -> Option<Self> {
-            let terminal = stdio::stdin();
-            // Without a foreground process group, the system stops no process.
-            let in_background = tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp());
-            if !stdin().is_terminal() || in_background {
-                return None;
-            }
-            let before = tcgetattr(terminal).ok()?;
-            let mut silent = before.clone();
-            // In line mode, terminals cut lines at 1024 or 4096 bytes; an address may be longer.
-            silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
-            silent.special_codes[SpecialCodeIndex::VMIN] = 1;
-            silent.special_codes[SpecialCodeIndex::VTIME] = 0;
-            tcsetattr(terminal, OptionalActions::Now, &silent).ok()?;
-            Some(Self(before))
-        }
-    }
-
-    impl Drop for Silence {
-        fn drop(&mut self) {
-            // Discards pending input: the shell would run it as a command and keep it in its history.
-            let _ = tcsetattr(stdio::stdin(), OptionalActions::Flush, &self.0);
-        }
-    }
-
-    impl std::fmt::Debug for Silence {
-        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("Silence")
         }
     }
 }
