@@ -77,8 +77,7 @@ impl Console {
         if !io::stderr().is_terminal() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        self.put(question);
-        let typed = line::read(Echo::Hidden).await?;
+        let typed = line::read(Echo::Hidden, || self.put(question)).await?;
         Ok(typed.map(|mut typed| Secret::new(std::mem::take(&mut *typed))))
     }
 
@@ -92,8 +91,8 @@ impl Console {
         if !self.is_attended() {
             return None;
         }
-        self.put(question);
-        line::read(Echo::Shown).await.ok().flatten().map(|mut typed| std::mem::take(&mut *typed))
+        let typed = line::read(Echo::Shown, || self.put(question)).await.ok().flatten();
+        typed.map(|mut typed| std::mem::take(&mut *typed))
     }
 
     /// Prints a question and stays on its line.

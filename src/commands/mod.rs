@@ -92,9 +92,8 @@ async fn prepared(settings: &Settings, console: Console, command: &Command) -> R
         && let Some(file) = store.readable_key_file()
     {
         let file = file.display();
-        console.say(&format!(
-            "warning: other users can read the key file {file}; unless it is a mounted secret, run `chmod 600 '{file}'`"
-        ));
+        let text = format!("warning: other users can read the key file {file}; unless a container mounts it, run");
+        console.say(&format!("{text} `chmod 600 '{file}'`"));
     }
     match command {
         Command::Login(arguments) if arguments.list => Ok(store),

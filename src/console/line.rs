@@ -14,12 +14,13 @@ pub(super) enum Echo {
 /// What the user typed; none if they cancelled.
 pub(super) type Typed = Option<Zeroizing<String>>;
 
-/// Reads the line. Dropping the future restores the terminal.
+/// Reads the answer to a question, which `put` prints when nothing that is typed appears any more. Dropping the future
+/// restores the terminal.
 ///
 /// # Errors
 /// There is no terminal to read from.
-pub(super) async fn read(echo: Echo) -> io::Result<Typed> {
-    platform::read(echo).await
+pub(super) async fn read(echo: Echo, put: impl FnOnce()) -> io::Result<Typed> {
+    platform::read(echo, put).await
 }
 
 #[cfg(unix)]
@@ -34,7 +35,7 @@ mod platform {
     /// The longest line, in bytes.
     const LIMIT: usize = 16 << 10;
 
-    pub(super) async fn read(echo: Echo) -> io::Result<Typed> {
+    pub(super) async fn read(echo: Echo, put: impl FnOnce()) -> io::Result<Typed> {
         let (silence, other_terminal) = match Silence::begin() {
             Some(silence) => (silence, None),
             None => {
@@ -42,6 +43,7 @@ mod platform {
                 (silence, Some(terminal))
             }
         };
+        put();
         // Also when the user presses Ctrl-C: what is printed next begins a line.
         let _end = LineEnd;
         // In a separate thread, so that Ctrl-C works. finmcp does not wait for it: it may block forever.
@@ -141,7 +143,8 @@ mod platform {
 
     use super::{Echo, Typed};
 
-    pub(super) async fn read(echo: Echo) -> io::Result<Typed> {
+    pub(super) async fn read(echo: Echo, put: impl FnOnce()) -> io::Result<Typed> {
+        put();
         let typed = tokio::task::spawn_blocking(move || match echo {
             Echo::Hidden => rpassword::read_password().map(|typed| Some(Zeroizing::new(typed))),
             Echo::Shown => {

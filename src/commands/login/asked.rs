@@ -3,8 +3,14 @@
 use crate::{
     console::Console,
     error::{Error, ErrorKind},
+    paragraph::hung,
     secret::Secret,
 };
+
+/// Prints `text` in lines of the terminal's width.
+pub(super) fn explain(console: Console, text: &str) {
+    console.say(hung(text, 0, console.width()).trim_end());
+}
 
 /// Asks until `check` accepts the answer, which it gets without white space around it.
 ///
@@ -19,7 +25,7 @@ pub(super) async fn text<T>(
         let typed = console.ask(question).await.ok_or_else(cancelled)?;
         match check(typed.trim()) {
             Ok(answer) => return Ok(answer),
-            Err(problem) => console.say(&problem),
+            Err(problem) => explain(console, &problem),
         }
     }
 }
@@ -38,7 +44,7 @@ pub(super) async fn secret(
         let typed = typed.ok_or_else(cancelled)?.trimmed();
         match check(&typed) {
             Ok(()) => return Ok(Some(typed)),
-            Err(problem) => console.say(&problem),
+            Err(problem) => explain(console, &problem),
         }
     }
 }

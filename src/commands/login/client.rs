@@ -32,7 +32,7 @@ impl Questions<'_> {
         match profile.options.grant_kind() {
             GrantKind::ApiKey if secrets.api_key.is_none() => {
                 if let Some(place) = &self.facts.credentials_from {
-                    self.console.note(&format!("Where to get the API key: {place}"));
+                    asked::explain(self.console, &format!("Where to get the API key: {place}"));
                 }
                 let question = format!("API key of {} (not shown): ", profile.title);
                 let check = |key: &Secret| asked::copied("API key", key.is_empty(), key.is_one_word());
@@ -48,7 +48,8 @@ impl Questions<'_> {
                 }
                 // Fails on a locked or missing store before the user types a secret.
                 self.credentials.prove_store().await?;
-                self.console.say(&format!("{} signs in with a client ID and a client secret.", profile.title));
+                let text = format!("{} signs in with a client ID and a client secret.", profile.title);
+                asked::explain(self.console, &text);
                 self.say_where(&profile.title);
                 self.ask_id(profile).await?;
                 if !has_secret {
@@ -66,7 +67,8 @@ impl Questions<'_> {
     /// The user cancels.
     pub(super) async fn ask_client(self, profile: &mut Profile, secrets: &mut Secrets) -> Result<(), Error> {
         let title = &profile.title;
-        self.console.say(&format!("{title} registers no clients: it needs the client ID of an application of yours."));
+        let text = format!("{title} registers no clients: it needs the client ID of an application of yours.");
+        asked::explain(self.console, &text);
         self.say_where(title);
         self.ask_id(profile).await?;
         let question = "Client secret (not shown; Enter if there is none): ";
@@ -86,10 +88,12 @@ impl Questions<'_> {
     }
 
     fn say_where(self, title: &str) {
-        let page = self.facts.documentation.as_ref().map(|page| format!(" (see {page})")).unwrap_or_default();
-        let place = self.facts.credentials_from.clone();
-        let place = place.unwrap_or_else(|| format!("the developer or API settings of your {title} account"));
-        self.console.say(&format!("Where to get them: {place}{page}"));
+        let place = match (&self.facts.credentials_from, &self.facts.documentation) {
+            (Some(place), _) => place.clone(),
+            (None, Some(page)) => format!("see {page}"),
+            (None, None) => format!("in the developer or API settings of your {title} account"),
+        };
+        asked::explain(self.console, &format!("Where to get them: {place}"));
     }
 
     async fn ask_id(self, profile: &mut Profile) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use crate::{
         provider::Provider,
         selector::{Selector, SelectorError},
     },
-    server_url::ServerUrl,
+    server_url::{ServerUrl, ServerUrlError},
 };
 
 /// What the user wants to sign in to.
@@ -56,6 +56,7 @@ fn is_named(selector: &Selector, profiles: &Profiles) -> bool {
 async fn ask(profiles: &Profiles, console: Console, selector: Selector) -> Result<Choice, Error> {
     let first: Vec<&Provider> = profiles.ordered_providers().into_iter().filter(|one| is_first(&one.id)).collect();
     console.say(&menu(&first));
+    asked::explain(console, ELSE);
     // Enter signs in again where the user is signed in.
     let usual = profiles.select(&selector).ok().map(|profile| profile.selector_text());
     let question = match &usual {
@@ -67,7 +68,7 @@ async fn ask(profiles: &Profiles, console: Console, selector: Selector) -> Resul
         let name = match (typed.trim(), &usual) {
             ("", Some(_)) => return Ok(Choice::Server(profiles.select(&selector)?.into())),
             ("", None) => {
-                console.say("Type a number, a name or an address, or press Esc to cancel");
+                asked::explain(console, ELSE);
                 continue;
             }
             ("?" | "list", _) => {
@@ -87,7 +88,7 @@ async fn ask(profiles: &Profiles, console: Console, selector: Selector) -> Resul
         let wanted = Selector { server: Some(name), environment, ..selector.clone() };
         match with_address(profiles, console, wanted).await? {
             Ok(profile) => return Ok(Choice::Server(profile.into())),
-            Err(error) => console.report(&error.into()),
+            Err(error) => asked::explain(console, &problem(&error)),
         }
     }
 }
@@ -98,10 +99,26 @@ fn menu(first: &[&Provider]) -> String {
         format!("  {}  {:<width$}  {}\n", number + 1, provider.title, way(provider))
     };
     let lines: String = first.iter().enumerate().map(line).collect();
-    format!(
-        "Where do you want to sign in?\n\n{lines}\n\
-         Or the name of another preset (? lists them) or the address of an MCP server.\nEsc cancels."
-    )
+    format!("Where do you want to sign in?\n\n{lines}")
+}
+
+const ELSE: &str =
+    "Type a number, the name of another preset (? lists them), or the address of an MCP server. Esc cancels.";
+
+/// Why an answer names no server, in one line.
+fn problem(error: &SelectorError) -> String {
+    match error {
+        SelectorError::Unknown { name, similar, .. } => match similar.is_empty() {
+            true => format!("No preset or profile is called {name:?}; ? lists the presets"),
+            false => format!("No preset or profile is called {name:?}: did you mean {}?", similar.join(" or ")),
+        },
+        SelectorError::Url(error) => unusable(error),
+        error => error.to_string(),
+    }
+}
+
+fn unusable(error: &ServerUrlError) -> String {
+    format!("This address cannot be used: {error}")
 }
 
 /// What the user needs for a sign-in.
@@ -121,7 +138,8 @@ fn way(provider: &Provider) -> &'static str {
 /// What an answer stands for as SERVER: a number of the list, a title, a name in any case, an address without scheme.
 fn named(typed: &str, first: &[&Provider], profiles: &Profiles) -> String {
     let number = typed.parse::<usize>().ok().and_then(|number| first.get(number.checked_sub(1)?));
-    let is_this = |provider: &&Provider| [&provider.id, &provider.title].iter().any(|is| is.eq_ignore_ascii_case(typed));
+    let is_this =
+        |provider: &&Provider| [&provider.id, &provider.title].iter().any(|is| is.eq_ignore_ascii_case(typed));
     if let Some(provider) = number.copied().or_else(|| profiles.providers.values().find(is_this)) {
         return provider.id.clone();
     }
@@ -153,12 +171,13 @@ async fn with_address(
         selected => return Ok(selected),
     };
     let example = example.map(|example| format!(", for example {example}")).unwrap_or_default();
-    console.say(&format!("{title} gives each customer a different address: its settings page shows yours{example}"));
+    let text = format!("{title} gives each customer a different address: its settings page shows yours{example}");
+    asked::explain(console, &text);
     let url = asked::text(console, &format!("Address of your {title} server: "), address).await?;
     Ok(profiles.select(&Selector { url: Some(url), ..selector }))
 }
 
 fn address(typed: &str) -> Result<ServerUrl, String> {
     let address = if typed.contains("://") { typed.to_owned() } else { format!("https://{typed}") };
-    address.parse().map_err(|error| format!("That address cannot be used: {error}. Esc cancels."))
+    address.parse().map_err(|error| unusable(&error))
 }

@@ -135,8 +135,8 @@ fn exit_code_6_the_store_has_another_key() {
     sandbox.set("FINMCP_STORE_KEY_FILE", sandbox.give("another.key", [7; 48]));
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["token", "--env", "sandbox"]), @r#"
     exit code 6
-    error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key or passphrase
-    hint: use the original key file or passphrase, or delete that folder and sign in again
+    error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key file
+    hint: set FINMCP_STORE_KEY_FILE to the key file that it was created with; or delete /ROOT/home/finmcp/credentials and sign in again
     "#);
 }
 
