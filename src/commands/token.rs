@@ -129,8 +129,10 @@ async fn lasting(
         return Ok(token);
     }
     let title = &profile.title;
+    // Rounded up: it began when the token was requested.
+    let lifetime = token.lifetime().map(|lifetime| lifetime.as_secs().saturating_add(1));
     // The source renews no token whose successor would not last either.
-    if token.lifetime().is_none_or(|lifetime| lifetime.as_secs() >= wanted) {
+    if lifetime.is_none_or(|lifetime| lifetime >= wanted) {
         let renewed = tokens.force_refresh().await.map_err(|error| {
             Error::of_token(error, profile).while_doing(format!("no token of {title} lasts for --min-ttl {min_ttl}"))
         })?;
@@ -138,7 +140,7 @@ async fn lasting(
             return Ok(renewed);
         }
     }
-    let lifetime = token.lifetime().map(|lifetime| span::format_duration(lifetime.unsigned_abs().as_secs()));
+    let lifetime = lifetime.map(|lifetime| span::format_duration(lifetime.unsigned_abs()));
     let lifetime = lifetime.map(|lifetime| format!(": the server issues tokens for {lifetime}")).unwrap_or_default();
     Err(Error::new(ErrorKind::Failure, format!("no token of {title} lasts for --min-ttl {min_ttl}{lifetime}"))
         .hint("ask for a shorter time, and run `finmcp token` again before the token expires"))

@@ -56,7 +56,10 @@ impl Paste {
     pub fn from_pipe() -> Self {
         let (sender, lines) = mpsc::channel(1);
         // finmcp does not wait for this thread: it may block forever.
-        let read = move || read_lines(io::stdin().lock(), |line| sender.blocking_send(line).is_ok());
+        let read = move || {
+            let input = Awaited { input: io::stdin().lock(), left: 0, is_wanted: || !sender.is_closed() };
+            read_lines(input, |line| sender.blocking_send(line).is_ok());
+        };
         // If it cannot start, the user cannot paste; everything else works.
         let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
         Self {
@@ -88,6 +91,56 @@ pub fn query<'t>(text: &'t str, address: &str) -> Result<&'t str, PasteError> {
     };
     // Browsers do not send fragments (RFC 9110 section 7.1).
     Ok(query.split_once('#').map_or(query, |(query, _)| query))
+}
+
+/// An input that ends when nobody wants it any more: what is typed then is the answer to another question.
+struct Awaited<I, W> {
+    input: I,
+    /// The number of bytes that were read and not consumed.
+    left: usize,
+    is_wanted: W,
+}
+
+impl<I: BufRead, W: Fn() -> bool> io::Read for Awaited<I, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.fill_buf()?[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<I: BufRead, W: Fn() -> bool> BufRead for Awaited<I, W> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.left == 0 && !is_ready() {
+            if !(self.is_wanted)() {
+                return Ok(&[]);
+            }
+        }
+        let chunk = self.input.fill_buf()?;
+        self.left = chunk.len();
+        Ok(chunk)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.left -= amount.min(self.left);
+        self.input.consume(amount);
+    }
+}
+
+/// Waits for input on stdin for a moment.
+#[cfg(unix)]
+fn is_ready() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let stdin = rustix::stdio::stdin();
+    // A failure shows again when the input is read.
+    !matches!(poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&MOMENT)), Ok(0) | Err(rustix::io::Errno::INTR))
+}
+
+#[cfg(not(unix))]
+fn is_ready() -> bool {
+    true
 }
 
 /// Reads lines until the end of `input`, or until `take` returns false. Skips blank lines. Handles the editing keys,

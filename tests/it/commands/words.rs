@@ -56,6 +56,7 @@ fn exit_code_1_the_server_does_not_know_the_secret() {
     login[at + 1] = sandbox.give("wrong", "another-secret-0123456789").into();
     let said = sandbox.finmcp(login).expect_code(1).stderr;
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    Preset for Asset: see https://docs.getasset.com/mcp/overview
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_client ("wrong client secret")
     hint: check the client id and its secret or key: they are valid in one environment only, and the vendor can replace or revoke them

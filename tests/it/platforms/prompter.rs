@@ -10,10 +10,10 @@ use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::Pkcs7};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::hkdf;
 use zbus::{
-    blocking::{Connection, connection::Builder},
-    interface,
-    message::Header,
-    zvariant::{ObjectPath, OwnedValue, Value},
+    Message,
+    blocking::{Connection, MessageIterator, connection::Builder},
+    message::Type,
+    zvariant::{ObjectPath, Value},
 };
 
 use crate::support::eventually;
@@ -37,13 +37,13 @@ struct Window {
 impl Prompter {
     pub fn start(address: &str) -> Self {
         let windows: Arc<Mutex<Vec<Window>>> = Arc::default();
-        let service = Service { windows: windows.clone() };
-        let connection = Builder::address(address)
-            .and_then(|builder| builder.serve_at("/org/gnome/keyring/Prompter", service))
-            .and_then(|builder| builder.name("org.gnome.keyring.SystemPrompter"))
-            .and_then(Builder::build)
-            .unwrap();
-        Self { windows, connection }
+        let connection = Builder::address(address).and_then(Builder::build).unwrap();
+        let calls = MessageIterator::from(&connection);
+        connection.request_name("org.gnome.keyring.SystemPrompter").unwrap();
+        let prompter = Self { windows, connection };
+        let (windows, connection) = (prompter.windows.clone(), prompter.connection.clone());
+        std::thread::spawn(move || calls.flatten().for_each(|call| serve(&connection, &windows, &call)));
+        prompter
     }
 
     /// The number of windows so far.
@@ -86,56 +86,53 @@ fn call_back(connection: &Connection, client: &str, callback: &str, reply: &str,
         .unwrap();
 }
 
-struct Service {
-    windows: Arc<Mutex<Vec<Window>>>,
+/// The text in a property, which may be wrapped.
+fn text(value: &Value<'_>) -> String {
+    match value {
+        Value::Str(text) => text.to_string(),
+        Value::Value(inner) => text(inner),
+        _ => String::new(),
+    }
 }
 
-#[interface(name = "org.gnome.keyring.internal.Prompter")]
-impl Service {
-    async fn begin_prompting(
-        &self,
-        callback: ObjectPath<'_>,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &zbus::Connection,
-    ) {
-        let (client, callback) = (header.sender().unwrap().to_string(), callback.to_string());
-        let connection = Connection::from(connection.clone());
-        // After the answer to this call.
-        std::thread::spawn(move || call_back(&connection, &client, &callback, "", &begun()));
-    }
-
-    async fn perform_prompt(
-        &self,
-        callback: ObjectPath<'_>,
-        kind: String,
-        properties: HashMap<String, OwnedValue>,
-        exchange: String,
-        #[zbus(header)] header: Header<'_>,
-    ) {
-        assert_eq!(kind, "password", "{properties:?}");
-        let text = |name: &str| {
-            properties.get(name).and_then(|value| String::try_from(value.clone()).ok()).unwrap_or_default()
-        };
-        self.windows.lock().unwrap().push(Window {
-            client: header.sender().unwrap().to_string(),
-            callback: callback.to_string(),
-            exchange,
-            title: text("title") + text("message").as_str(),
-        });
-    }
-
-    async fn stop_prompting(
-        &self,
-        callback: ObjectPath<'_>,
-        #[zbus(header)] header: Header<'_>,
-        #[zbus(connection)] connection: &zbus::Connection,
-    ) {
-        let (client, callback) = (header.sender().unwrap().to_string(), callback.to_string());
-        let connection = Connection::from(connection.clone());
-        std::thread::spawn(move || {
+/// Answers a call, and only then calls back: the caller is not ready before.
+fn serve(connection: &Connection, windows: &Mutex<Vec<Window>>, call: &Message) {
+    let header = call.header();
+    let (Type::MethodCall, Some(member), Some(client)) = (header.message_type(), header.member(), header.sender())
+    else {
+        return;
+    };
+    let (body, client) = (call.body(), client.to_string());
+    match member.as_str() {
+        "BeginPrompting" => {
+            let callback = body.deserialize::<ObjectPath<'_>>().unwrap().to_string();
+            connection.reply(&header, &()).unwrap();
+            let connection = connection.clone();
+            std::thread::spawn(move || call_back(&connection, &client, &callback, "", &begun()));
+        }
+        "PerformPrompt" => {
+            type Arguments<'a> = (ObjectPath<'a>, &'a str, HashMap<&'a str, Value<'a>>, &'a str);
+            let (callback, kind, properties, exchange) = body.deserialize::<Arguments<'_>>().unwrap();
+            assert_eq!(kind, "password", "{properties:?}");
+            let property = |name| properties.get(name).map(text).unwrap_or_default();
+            connection.reply(&header, &()).unwrap();
+            windows.lock().unwrap().push(Window {
+                client,
+                callback: callback.to_string(),
+                exchange: exchange.to_owned(),
+                title: format!("{}: {}", property("title"), property("message")),
+            });
+        }
+        "StopPrompting" => {
+            let callback = body.deserialize::<ObjectPath<'_>>().unwrap().to_string();
+            connection.reply(&header, &()).unwrap();
+            let connection = connection.clone();
             // The client may be gone.
-            let _ = connection.call_method(Some(&client[..]), &callback[..], Some(CALLBACK), "PromptDone", &());
-        });
+            std::thread::spawn(move || {
+                connection.call_method(Some(&client[..]), &callback[..], Some(CALLBACK), "PromptDone", &())
+            });
+        }
+        _ => {}
     }
 }
 
