@@ -75,6 +75,8 @@ pub async fn run(
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
     let now = || credentials.clock.now();
+    // Another source: the first has ended.
+    let tokens = credentials.tokens(Some(identity.clone()));
     let token = lasting(&tokens, token, arguments.min_ttl, &profile, now).await?;
     // finmcp uses the token anyway: some servers write 0 if they do not know the lifetime.
     if arguments.min_ttl == 0 && seconds_left(&token, now()).is_some_and(|left| left <= 0) {
