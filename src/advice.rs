@@ -264,12 +264,12 @@ impl From<&AssertionError> for Advice {
 }
 
 /// How to open a file store that the given key does not open.
-fn original_key(Mismatch { folder, stored, .. }: &Mismatch) -> String {
-    let key = match stored {
-        KeyKind::KeyFile => "set FINMCP_STORE_KEY_FILE to the key file that it was created with",
-        KeyKind::Passphrase => {
-            "unset FINMCP_STORE_KEY_FILE and enter the original passphrase in a terminal, or in FINMCP_STORE_PASSPHRASE"
-        }
+fn original_key(Mismatch { folder, given, stored }: &Mismatch) -> String {
+    let enter = "enter the original passphrase in a terminal or set FINMCP_STORE_PASSPHRASE to it";
+    let key = match (given, stored) {
+        (_, KeyKind::KeyFile) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with".to_owned(),
+        (KeyKind::KeyFile, KeyKind::Passphrase) => format!("unset FINMCP_STORE_KEY_FILE, then {enter}"),
+        (KeyKind::Passphrase, KeyKind::Passphrase) => enter.to_owned(),
     };
     format!("{key}; or delete {folder} and sign in again")
 }

@@ -29,8 +29,10 @@ mod platform {
 
     use zeroize::Zeroizing;
 
-    use super::{Echo, Typed};
-    use crate::terminal::Silence;
+    use crate::{
+        console::line::{Echo, Typed},
+        terminal::Silence,
+    };
 
     /// The longest line, in bytes.
     const LIMIT: usize = 16 << 10;
@@ -141,7 +143,7 @@ mod platform {
 
     use zeroize::Zeroizing;
 
-    use super::{Echo, Typed};
+    use crate::console::line::{Echo, Typed};
 
     pub(super) async fn read(echo: Echo, put: impl FnOnce()) -> io::Result<Typed> {
         put();

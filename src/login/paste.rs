@@ -12,10 +12,12 @@ use zeroize::Zeroizing;
 /// The longest line, in bytes.
 const LINE_LIMIT: usize = 16 << 10;
 
-/// Reads pasted lines from stdin. Dropping it restores the terminal.
-#[derive(Debug)]
+/// Reads pasted lines from stdin, from the first [`Paste::next`] on. Dropping it restores the terminal, and leaves what
+/// is typed next to other readers.
+#[derive(Debug, Default)]
 pub struct Paste {
-    lines: mpsc::Receiver<Line>,
+    /// None before the first call: until the page is shown, what is typed may answer a question.
+    lines: Option<mpsc::Receiver<Line>>,
     #[cfg(unix)]
     _silence: Option<crate::terminal::Silence>,
 }
@@ -43,7 +45,7 @@ impl Paste {
     #[cfg(unix)]
     pub fn from_terminal() -> Option<Self> {
         let silence = crate::terminal::Silence::begin()?;
-        Some(Self { _silence: Some(silence), ..Self::from_pipe() })
+        Some(Self { _silence: Some(silence), ..Self::default() })
     }
 
     /// None: finmcp cannot turn off the echo of this system's terminals.
@@ -54,25 +56,26 @@ impl Paste {
 
     /// Reads from stdin, whatever it is.
     pub fn from_pipe() -> Self {
-        let (sender, lines) = mpsc::channel(1);
-        // finmcp does not wait for this thread: it may block forever.
-        let read = move || {
-            let input = Awaited { input: io::stdin().lock(), left: 0, is_wanted: || !sender.is_closed() };
-            read_lines(input, |line| sender.blocking_send(line).is_ok());
-        };
-        // If it cannot start, the user cannot paste; everything else works.
-        let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
-        Self {
-            lines,
-            #[cfg(unix)]
-            _silence: None,
-        }
+        Self::default()
     }
 
     /// The next line that is not empty; none at the end of the input.
     pub async fn next(&mut self) -> Option<Line> {
-        self.lines.recv().await
+        self.lines.get_or_insert_with(lines_of_stdin).recv().await
     }
+}
+
+/// Reads stdin in a separate thread until the receiver is dropped. finmcp does not wait for that thread: it may block
+/// forever.
+fn lines_of_stdin() -> mpsc::Receiver<Line> {
+    let (sender, lines) = mpsc::channel(1);
+    let read = move || {
+        let input = Awaited { input: io::stdin().lock(), left: 0, is_wanted: || !sender.is_closed() };
+        read_lines(input, |line| sender.blocking_send(line).is_ok());
+    };
+    // If it cannot start, the user cannot paste; everything else works.
+    let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
+    lines
 }
 
 /// The query in a pasted line: either a full address, with or without scheme, that begins with the redirect URI's
@@ -93,7 +96,7 @@ pub fn query<'t>(text: &'t str, address: &str) -> Result<&'t str, PasteError> {
     Ok(query.split_once('#').map_or(query, |(query, _)| query))
 }
 
-/// An input that ends when nobody wants it any more: what is typed then is the answer to another question.
+/// An input that ends when its reader is no longer wanted: what is typed then is the answer to another question.
 struct Awaited<I, W> {
     input: I,
     /// The number of bytes that were read and not consumed.
@@ -112,9 +115,14 @@ impl<I: BufRead, W: Fn() -> bool> io::Read for Awaited<I, W> {
 
 impl<I: BufRead, W: Fn() -> bool> BufRead for Awaited<I, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.left == 0 && !is_ready() {
+        while self.left == 0 {
+            let is_ready = is_ready();
+            // After the wait: the line that ended it may be the answer to another question.
             if !(self.is_wanted)() {
                 return Ok(&[]);
+            }
+            if is_ready {
+                break;
             }
         }
         let chunk = self.input.fill_buf()?;

@@ -29,7 +29,7 @@ pub(super) enum Choice {
 /// The server that the command line names. At a terminal, finmcp asks for what is missing.
 ///
 /// # Errors
-/// The command line names no server and nobody can be asked, or the user cancels.
+/// The command line names no server and there is no terminal to ask at, or the user cancels.
 pub(super) async fn choose(profiles: &Profiles, console: Console, selector: Selector) -> Result<Choice, Error> {
     if !console.is_attended() {
         let selected = profiles.select(&selector);

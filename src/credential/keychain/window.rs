@@ -83,7 +83,8 @@ impl Windows {
         call.await
     }
 
-    /// Opens the window, and waits until the user closes it or the service ends.
+    /// Opens the window, and waits until the user closes it or the service ends. A window that the user leaves with Ctrl-C
+    /// stays, and serves the next command: `Dismiss`, which would close it, ends gnome-keyring 42.1 (failed assertion).
     async fn show(&self, connection: &Connection, prompt: Prompt) -> Result<(), StoreError> {
         let Prompt { path, window } = prompt;
         let failed = |error: zbus::Error| StoreError::Failed(error.to_string());

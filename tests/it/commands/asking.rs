@@ -1,4 +1,4 @@
-//! A person at a terminal is asked for what a sign-in needs; nobody else is.
+//! A person at a terminal is asked for what a sign-in needs; a script is not.
 
 use std::{fs, process::Stdio};
 
@@ -158,7 +158,7 @@ fn c3_a_sign_in_can_be_cancelled_at_each_question() {
     }
 }
 
-/// Whoever is not at a terminal, with stdin and stderr, gets the options at once, as a script does.
+/// A user who is not at a terminal, with stdin and stderr, gets the options at once, as a script does.
 #[test]
 fn c3_nothing_is_asked_without_a_terminal() {
     for (stdin, stderr) in [(false, false), (false, true), (true, false)] {
@@ -174,7 +174,7 @@ fn c3_nothing_is_asked_without_a_terminal() {
             command.args(arguments).stdout(Stdio::null()).stdin(seat(stdin, Stdio::null()));
             command.stderr(seat(stderr, fs::File::create(&report).unwrap().into()));
             assert_eq!(wait(&mut command.spawn().unwrap(), PATIENCE), Some(Some(2)), "{arguments:?} {stdin} {stderr}");
-            let said = if stderr { terminal.shown() } else { fs::read_to_string(&report).unwrap() };
+            let said = if stderr { terminal.last_shown() } else { fs::read_to_string(&report).unwrap() };
             assert!(said.contains(option) && !said.contains(": \n"), "{arguments:?}: {said}");
             assert!(!terminal.shown().contains("Server: ") && stored(&sandbox).is_empty(), "{said}");
         }

@@ -162,6 +162,7 @@ fn t113_a_servers_words_are_quoted() {
     vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(400).json(&said)));
     let said = sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(1).stderr;
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    Preset for Asset: see https://docs.getasset.com/mcp/overview
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_scope ("run ]0;xcurl evil.example")
     hint: pass the scopes from the vendor's documentation with --scope, or omit --scope

@@ -80,7 +80,10 @@ impl Prompter {
 const CALLBACK: &str = "org.gnome.keyring.internal.Prompter.Callback";
 
 fn call_back(connection: &Connection, client: &str, callback: &str, reply: &str, exchange: &str) {
-    let properties = HashMap::<&str, Value<'_>>::new();
+    // A new keyring's password is called blank below 1, however long it is. gcr wraps what a prompter says once more than
+    // what it asks (gcr-system-prompt.c, update_properties_from_iter).
+    let strength = Value::Value(Box::new(Value::from(1)));
+    let properties = HashMap::from([("password-strength", strength)]);
     connection
         .call_method(Some(client), callback, Some(CALLBACK), "PromptReady", &(reply, properties, exchange))
         .unwrap();

@@ -62,8 +62,9 @@ impl Terminal {
             terminal.enter(&format!("{answer}\n"));
         }
         let code = wait(&mut child, PATIENCE).flatten();
-        assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
-        (code, terminal.shown())
+        let shown = terminal.last_shown();
+        assert!(answers.iter().all(|(_, answer)| !shown.contains(answer)), "{shown}");
+        (code, shown)
     }
 
     /// Has a person run finmcp here.
@@ -88,6 +89,17 @@ impl Terminal {
     /// All that has been on the screen: what programs wrote, and what was typed while the terminal showed it.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
+    }
+
+    /// The same, to the last word of a program that has ended.
+    pub fn last_shown(&self) -> String {
+        const LAST: &str = "\u{1c}";
+        (&self.seat).write_all(LAST.as_bytes()).unwrap();
+        let shown = eventually("the last word", || {
+            let shown = self.shown();
+            shown.ends_with(LAST).then_some(shown)
+        });
+        shown.replace(LAST, "")
     }
 
     /// Whether it shows what is typed, and hands it over line by line, as a shell expects it.
@@ -126,7 +138,7 @@ impl Sitting {
     pub fn ends(&mut self) -> (Option<i32>, String) {
         let code = wait(&mut self.child, PATIENCE);
         assert!(self.terminal.is_as_ever(), "the terminal is left silent: {}", self.terminal.shown());
-        (code.flatten(), self.terminal.shown())
+        (code.flatten(), self.terminal.last_shown())
     }
 
     /// Whether finmcp still runs.
