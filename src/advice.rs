@@ -283,8 +283,8 @@ impl From<&StoreError> for Advice {
             StoreError::Locked => "unlock your keychain, for example by logging in to the desktop, and try again",
             StoreError::TimedOut(_) => "your keychain may be waiting for its password: unlock it and try again",
             StoreError::NoKeyring => {
-                let hint = "run `finmcp login` in a terminal on your desktop, which then asks you for a password for a \
-                            new keyring";
+                let hint = "run `finmcp login` in a terminal on your desktop: the desktop then asks you to choose a \
+                            password for a new keyring";
                 return Self::new(ErrorKind::Store, hint).and(
                     "without a desktop, set FINMCP_STORE=file and FINMCP_STORE_KEY_FILE, or pipe a password for the \
                      new keyring to `gnome-keyring-daemon --replace --unlock`",

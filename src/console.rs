@@ -86,6 +86,11 @@ impl Console {
         io::stderr().is_terminal() && io::stdin().is_terminal()
     }
 
+    /// Whether data goes to a terminal, not to a program.
+    pub fn shows_data(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Asks the user for one line; none without a terminal, or if the user cancels.
     pub async fn ask(&self, question: &str) -> Option<String> {
         if !self.is_attended() {

@@ -19,11 +19,7 @@ pub mod token;
 pub mod tools;
 mod words;
 
-use std::{
-    io::{self, IsTerminal},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{process::ExitCode, sync::Arc};
 
 use crate::{
     app::{
@@ -107,7 +103,7 @@ async fn prepared(settings: &Settings, console: Console, command: &Command) -> R
 fn open(store: StoreChoice, console: Console, command: &Command) -> Arc<dyn CredentialStore> {
     let waits = match command {
         Command::Serve(_) => false,
-        Command::Token(_) => console.is_attended() && io::stdout().is_terminal(),
+        Command::Token(_) => console.is_attended() && console.shows_data(),
         _ => console.is_attended(),
     };
     match waits {

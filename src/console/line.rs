@@ -94,14 +94,10 @@ mod platform {
                 b'\r' | b'\n' => return Some(Zeroizing::new(String::from_utf8_lossy(&line).into_owned())),
                 END if line.is_empty() => return None,
                 ESCAPE if length == 1 => return None,
-                _ if ERASE.contains(&byte) => {
-                    if erase(&mut line) {
-                        show(RUB_OUT);
-                    }
-                }
+                _ if ERASE.contains(&byte) => show(erase(&mut line)),
                 KILL => {
-                    while erase(&mut line) {
-                        show(RUB_OUT);
+                    while !line.is_empty() {
+                        show(erase(&mut line));
                     }
                 }
                 byte if byte >= b' ' && line.len() < LIMIT => {
@@ -113,14 +109,11 @@ mod platform {
         }
     }
 
-    /// Removes the last character from the screen.
-    const RUB_OUT: &[u8] = b"\x08 \x08";
-
-    /// Removes the last character. Returns whether there was one.
-    fn erase(line: &mut Vec<u8>) -> bool {
+    /// Removes the last character, if there is one. Returns what removes it from the screen.
+    fn erase(line: &mut Vec<u8>) -> &'static [u8] {
         const CONTINUATION: std::ops::Range<u8> = 0x80..0xc0;
         while line.pop_if(|byte| CONTINUATION.contains(byte)).is_some() {}
-        line.pop().is_some()
+        if line.pop().is_some() { b"\x08 \x08" } else { b"" }
     }
 
     /// The length of the escape sequence at the beginning of `bytes`, which a key such as an arrow sends; 1 for the Esc
@@ -159,7 +152,8 @@ mod platform {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::io::BufReader;
 

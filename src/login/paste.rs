@@ -104,6 +104,15 @@ struct Awaited<I, W> {
     is_wanted: W,
 }
 
+impl<I, W: Fn() -> bool> Awaited<I, W> {
+    /// Waits until there is input, or until it is no longer wanted. Returns whether it is wanted.
+    fn comes(&self) -> bool {
+        while !is_ready() && (self.is_wanted)() {}
+        // The line that ended the wait may be the answer to another question.
+        (self.is_wanted)()
+    }
+}
+
 impl<I: BufRead, W: Fn() -> bool> io::Read for Awaited<I, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.fill_buf()?.len().min(buffer.len());
@@ -115,15 +124,8 @@ impl<I: BufRead, W: Fn() -> bool> io::Read for Awaited<I, W> {
 
 impl<I: BufRead, W: Fn() -> bool> BufRead for Awaited<I, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.left == 0 {
-            let is_ready = is_ready();
-            // After the wait: the line that ended it may be the answer to another question.
-            if !(self.is_wanted)() {
-                return Ok(&[]);
-            }
-            if is_ready {
-                break;
-            }
+        if self.left == 0 && !self.comes() {
+            return Ok(&[]);
         }
         let chunk = self.input.fill_buf()?;
         self.left = chunk.len();
