@@ -226,6 +226,28 @@ fn c3_a_client_is_asked_for_where_none_can_be_registered() {
     }
 }
 
+/// A sign-in page that has been answered waits for no pasted address: the next question gets what is typed.
+#[test]
+fn c3_a_question_after_a_page_is_answered() {
+    let mut sandbox = Sandbox::new();
+    let (_books, people) = (books(&sandbox), Vendor::start(Script::people()));
+    let _browser = FakeBrowser::install(&mut sandbox, Person::Consents);
+    let path = sandbox.home().join("finmcp/config.toml");
+    let profiles = format!(
+        "[profiles.a]\nurl = \"{}\"\n[profiles.b]\nprovider = \"books\"\nenvironment = \"sandbox\"\n",
+        people.url()
+    );
+    fs::write(&path, fs::read_to_string(&path).unwrap() + &profiles).unwrap();
+    let mut person = Terminal::sitting(&sandbox, &["login", "--all"]);
+    person.reads("Paste the address").reads("Client ID: ").types("x\n");
+    person.reads("Client secret (not shown): ").types(&format!("{SECRET}\n"));
+    let (code, shown) = person.ends();
+    assert_eq!((code, shown.contains("CANARY")), (Some(0), false), "{shown}");
+    for profile in ["a", "b"] {
+        sandbox.finmcp(["token", profile]).expect_success();
+    }
+}
+
 /// The demo needs no sign-in: choosing it runs it.
 #[cfg(feature = "demo")]
 #[test]
