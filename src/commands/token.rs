@@ -104,7 +104,9 @@ pub async fn run(
 fn unselected(settings: &Settings, error: SelectorError) -> Error {
     let is_signed_out = settings.profiles.all().all(|profile| profile.signed_in.is_none());
     match error {
-        SelectorError::Unclear { candidates } if is_signed_out => {
+        SelectorError::Unclear { mut candidates } if is_signed_out => {
+            // The demo needs no sign-in.
+            candidates.retain(|name| !settings.profiles.is_embedded(Some(name)));
             Error::new(ErrorKind::LoginRequired, "not signed in to any server")
                 .hint(format!("run `finmcp login SERVER` in a terminal, with one of: {}", candidates.join(", ")))
         }

@@ -137,6 +137,7 @@ fn c12_a_fresh_machine_needs_a_sign_in() {
     ] {
         let run = Sandbox::new().finmcp(arguments).expect_code(4).expect_stderr(&["finmcp login"]);
         assert_eq!(run.stdout, "", "{arguments:?}");
+        assert!(!run.stderr.contains("demo"), "{arguments:?}: {}", run.stderr);
     }
     // A signed-out profile is no choice either.
     let (sandbox, _vendor) = signed_in_machine();
