@@ -7,7 +7,7 @@ use crate::{
     credential::{
         assertion::AssertionError,
         error::{SignInFailure, TokenSourceError},
-        store::StoreError,
+        store::{KeyKind, Mismatch, StoreError},
     },
     disk::lock::LockError,
     http::{CertificateProblem, HttpError},
@@ -292,6 +292,17 @@ impl From<&AssertionError> for Advice {
     }
 }
 
+/// How to open a file store that the given key does not open.
+fn original_key(Mismatch { folder, given, stored }: &Mismatch) -> String {
+    let enter = "enter the original passphrase in a terminal or set FINMCP_STORE_PASSPHRASE to it";
+    let key = match (given, stored) {
+        (_, KeyKind::KeyFile) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with".to_owned(),
+        (KeyKind::KeyFile, KeyKind::Passphrase) => format!("unset FINMCP_STORE_KEY_FILE, then {enter}"),
+        (KeyKind::Passphrase, KeyKind::Passphrase) => enter.to_owned(),
+    };
+    format!("{key}; or delete {folder} and sign in again")
+}
+
 impl From<&StoreError> for Advice {
     fn from(error: &StoreError) -> Self {
         let hint = match error {
@@ -303,9 +314,17 @@ impl From<&StoreError> for Advice {
             StoreError::NoKeyFile(_) => {
                 "set FINMCP_STORE_KEY_FILE to the key file that you signed in with, or restore it from a backup"
             }
-            StoreError::AnotherKey(_) => {
-                "use the original key file or passphrase, or delete that folder and sign in again"
+            StoreError::NoKeyring => {
+                let hint = "run `finmcp login` in a terminal on your desktop: the desktop then asks you to choose a \
+                            password for a new keyring";
+                return Self::new(ErrorKind::Store, hint).and(
+                    "without a desktop, set FINMCP_STORE=file and FINMCP_STORE_KEY_FILE, or pipe a password for the \
+                     new keyring to `gnome-keyring-daemon --replace --unlock`",
+                );
             }
+            StoreError::AnotherKey(mismatch) => return Self::new(ErrorKind::Store, original_key(mismatch)),
+            StoreError::NeedsKeyFile(_) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with",
+            StoreError::ShortPassphrase => "choose a longer passphrase, or set FINMCP_STORE_KEY_FILE to a key file",
             StoreError::NeedsPassphrase => {
                 "set FINMCP_STORE_PASSPHRASE to the passphrase; in a terminal, `finmcp login`, `finmcp status` and \
                  `finmcp doctor` ask for it"

@@ -275,7 +275,7 @@ pub struct Token {
     /// Print all request headers as a JSON object, for an AI client that connects to the server itself
     #[arg(long, conflicts_with_all = ["json", "header"])]
     pub headers: bool,
-    /// Renew the token if it expires within this time, in seconds
+    /// Require a token that is valid for this time, in seconds; renews it if necessary
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub min_ttl: u64,
     /// Renew the token even if it is still valid
@@ -285,7 +285,8 @@ pub struct Token {
 
 const TOKEN_HELP: &str = "\
 Never prompts and never opens a browser. Exit code 4 means that you need to sign
-in: run finmcp login. With --headers and no SERVER, the server is the one in
+in: run finmcp login. Exit code 1 without a token means that none is valid for
+--min-ttl. With --headers and no SERVER, the server is the one in
 CLAUDE_CODE_MCP_SERVER_URL, which Claude Code sets.
 
 Examples:

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one module that writes for people")]
 
 pub mod choice;
+mod line;
 pub mod progress;
 
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +12,7 @@ use std::io::{self, IsTerminal, Write};
 use tracing::{Level, Metadata};
 
 use crate::{
-    console::progress::Waiting,
+    console::{line::Echo, progress::Waiting},
     error::{Error, ErrorKind},
     paragraph::wrapped,
     printable::printable,
@@ -97,15 +98,16 @@ impl Console {
         if io::stderr().is_terminal() { wrapped(text, hang, self.width()) } else { text.to_owned() }
     }
 
-    /// Asks the user for a secret, which the terminal does not show.
+    /// Asks the user for a secret, which the terminal does not show; none if the user cancels.
     ///
     /// # Errors
-    /// The terminal cannot be read, or stderr is not a terminal.
-    pub fn ask_secret(&self, question: &str) -> io::Result<Secret> {
+    /// There is no terminal, or it cannot be read.
+    pub async fn ask_secret(&self, question: &str) -> io::Result<Option<Secret>> {
         if !io::stderr().is_terminal() {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        at_rest(|| rpassword::prompt_password(question).map(Secret::new))
+        let typed = at_rest(line::read(Echo::Hidden, || self.put(question))).await?;
+        Ok(typed.map(|mut typed| Secret::new(std::mem::take(&mut *typed))))
     }
 
     /// Whether the user can answer questions in a terminal.
@@ -113,23 +115,19 @@ impl Console {
         io::stderr().is_terminal() && io::stdin().is_terminal()
     }
 
-    /// Asks the user for one line; none without a terminal or at the end of input.
+    /// Asks the user for one line; none without a terminal, or if the user cancels.
     pub async fn ask(&self, question: &str) -> Option<String> {
         if !self.is_attended() {
             return None;
         }
+        let typed = at_rest(line::read(Echo::Shown, || self.put(question))).await.ok().flatten();
+        typed.map(|mut typed| std::mem::take(&mut *typed))
+    }
+
+    /// Prints a question and stays on its line.
+    fn put(&self, question: &str) {
         let lines: Vec<String> = question.split('\n').map(printable).collect();
-        let question = lines.join("\n");
-        // In a separate thread, so that Ctrl-C works.
-        let answer = tokio::task::spawn_blocking(move || {
-            at_rest(|| {
-                let _ = write!(io::stderr(), "{question}");
-                let mut answer = String::new();
-                io::stdin().read_line(&mut answer).map(|read| (read > 0).then_some(answer))
-            })
-        });
-        let answer = answer.await.map_err(io::Error::other).flatten().ok().flatten()?;
-        Some(answer.trim_end_matches(['\r', '\n']).to_owned())
+        let _ = write!(io::stderr(), "{}", lines.join("\n"));
     }
 
     /// Asks the user a yes-or-no question. Without a terminal the answer is no.
@@ -238,10 +236,10 @@ fn write_line(line: &str) {
 }
 
 /// Lets the user answer without a line that moves.
-fn at_rest<T>(ask: impl FnOnce() -> T) -> T {
+async fn at_rest<T>(ask: impl Future<Output = T>) -> T {
     let was_waiting = progress::is_waiting();
     progress::rest();
-    let answer = ask();
+    let answer = ask.await;
     if was_waiting {
         progress::resume();
     }

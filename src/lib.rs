@@ -37,13 +37,14 @@
 //! | [`http`], [`server_url`], [`secret`] | HTTP with redirects and cookies; URLs that secrets may be sent to; values that are never printed |
 //! | [`serve_log`] | the log file of `serve`, and reading it |
 //! | [`disk`] | locks, private folders and atomic file replacement |
+//! | `terminal` | the user's terminal without echo, for answers and pasted addresses (Unix) |
 //! | `demo` | simulated vendors (feature `demo`) |
 //!
 //! # Invariants
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
 //!    -> {login, client -> bridge, tool, demo} -> conversation -> {advice, serve_log} -> credential -> oauth
-//!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span}`; never upward, and files never depend on
+//!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span, terminal}`; never upward, and files never depend on
 //!    each other in a cycle.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`] and [`conversation`]; in
 //!    [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
@@ -91,4 +92,6 @@ pub mod server_url;
 pub mod settings;
 pub mod setup;
 pub mod span;
+#[cfg(unix)]
+pub mod terminal;
 pub mod tool;

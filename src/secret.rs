@@ -38,6 +38,25 @@ impl<T: Zeroize + AsRef<[u8]>> Secret<T> {
 }
 
 impl Secret {
+    /// The same without white space around it, which is easily copied along.
+    pub fn trimmed(&self) -> Self {
+        Self(self.0.trim().to_owned())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it contains neither white space nor control characters.
+    pub fn is_one_word(&self) -> bool {
+        !self.0.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+    }
+
+    /// The number of its characters.
+    pub fn length(&self) -> usize {
+        self.0.chars().count()
+    }
+
     /// Whether `text` contains the secret, or its beginning if the text was cut off. Secrets of fewer than eight
     /// characters are not searched for, because they may occur by chance.
     pub fn is_repeated_in(&self, text: &str) -> bool {

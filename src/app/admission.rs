@@ -96,9 +96,8 @@ impl Admission {
         tell: oneshot::Sender<Invitation>,
     ) -> Result<(), String> {
         let profile = self.profile().await;
-        if !profile.options.needs_user() {
-            let means = profile.options.grant_kind().means();
-            return Err(format!("this profile signs in with {means}, not with a browser"));
+        if let Some(reason) = needs_terminal(&profile) {
+            return Err(reason);
         }
         let begun_by = *shown_by.borrow();
         let display = match begun_by {
@@ -190,6 +189,9 @@ impl Admission {
 
     async fn in_turn(self, challenge: Challenge, signer: Signer) -> Result<Identity, SignInFailure> {
         let Self { settings, credentials, profile, .. } = &self;
+        if let (Signer::User, Some(reason)) = (signer, needs_terminal(&self.profile().await)) {
+            return Err(SignInFailure::LoginRequired(reason));
+        }
         let reported = |error: Error| {
             (self.listener)(Event::Failure(&error));
             failure(&error)
@@ -299,6 +301,20 @@ impl Browser for ForClient {
             let _ = self.window.set(Window::Opened);
         }
         Ok(())
+    }
+}
+
+/// Why this profile's sign-in needs a terminal instead of a page.
+fn needs_terminal(profile: &Profile) -> Option<String> {
+    let title = &profile.title;
+    match profile.options.grant_kind().typed() {
+        // No client may see that.
+        Some(secret) => Some(format!(
+            "it needs {secret}. Never type that here: the command asks for it and says where to get it, and the tools \
+             of {title} work after that"
+        )),
+        None if profile.options.needs_user() => None,
+        None => Some("it signs in with an assertion, not with a page".to_owned()),
     }
 }
 

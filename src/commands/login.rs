@@ -1,5 +1,9 @@
 //! `finmcp login`.
 
+mod asked;
+mod client;
+mod server;
+
 use std::{
     io::{self, IsTerminal},
     sync::Arc,
@@ -13,15 +17,16 @@ use crate::{
         sign_in::{Attempt, sign_in_and_keep},
     },
     cli::{self, ImportSource},
-    commands::{import, presets, words},
-    console::Console,
-    error::{Error, ErrorKind},
-    login::{browser::Browser, context::Redirection, options::GrantKind, paste::Paste},
-    profile::{
-        Profile,
-        selector::{Selector, SelectorError},
+    commands::{
+        import,
+        login::{client::Questions, server::Choice},
+        presets, words,
     },
-    secret::Secret,
+    console::Console,
+    credential::record::Credential,
+    error::{Error, ErrorKind},
+    login::{browser::Browser, context::Redirection, paste::Paste},
+    profile::Profile,
     settings::{Settings, screen::Screen},
 };
 
@@ -36,7 +41,7 @@ pub async fn run(
     arguments: cli::Login,
 ) -> Result<(), Error> {
     if arguments.list {
-        return list(settings, console);
+        return Ok(console.data(&presets::table(&settings.profiles.ordered_providers(), console.width()))?);
     }
     let given = Given::read(arguments.registration, settings).await?;
     let way = Way {
@@ -48,7 +53,14 @@ pub async fn run(
     if arguments.all {
         return sign_in_to_all(settings, credentials, console, &given, way).await;
     }
-    let mut profile = select(settings, console, &arguments.server.into())?;
+    let mut profile = match server::choose(&settings.profiles, console, arguments.server.into()).await? {
+        Choice::Server(profile) => *profile,
+        #[cfg(feature = "demo")]
+        Choice::Demo => {
+            let demo = cli::Demo { browser: false, keep: false };
+            return crate::commands::demo::run(settings, credentials, console, demo).await;
+        }
+    };
     if !arguments.force {
         refuse_takeover(settings, &profile)?;
     }
@@ -87,6 +99,9 @@ async fn sign_in_to_all(
         }
         profile.options = given.options.clone().or(profile.options);
         if let Err(error) = sign_in(settings, credentials, console, profile, given.secrets.clone(), way).await {
+            if error.kind == ErrorKind::Interrupted {
+                return Err(error);
+            }
             console.report(&error);
             failed.get_or_insert(error.kind);
         }
@@ -101,26 +116,20 @@ async fn sign_in(
     settings: &Settings,
     credentials: &Credentials,
     console: Console,
-    profile: Profile,
+    mut profile: Profile,
     mut secrets: Secrets,
     way: Way,
 ) -> Result<(), Error> {
     let facts = settings.profiles.provider(&profile).map(|provider| provider.facts.clone()).unwrap_or_default();
     presets::tell(console, &profile.title, &facts);
-    if profile.options.grant_kind() == GrantKind::ApiKey && secrets.api_key.is_none() {
-        if let Some(place) = &facts.credentials_from {
-            console.note(&format!("Where to get the API key: {place}"));
-        }
-        secrets.api_key = ask_for_key(console, &profile.title).await;
+    let questions = Questions { credentials, console, facts: &facts };
+    questions.complete(&mut profile, &mut secrets, way.force).await?;
+    let mut signed_in = sign_in_once(settings, credentials, console, &profile, &secrets, way).await;
+    if console.is_attended() && signed_in.as_ref().is_err_and(Error::needs_client) {
+        questions.ask_client(&mut profile, &mut secrets).await?;
+        signed_in = sign_in_once(settings, credentials, console, &profile, &secrets, way).await;
     }
-    let by_page = profile.options.uses_page();
-    let browser = if by_page && !way.no_browser { browser_for(settings, &profile).await? } else { None };
-    let paste = if by_page { paste(way.no_browser) } else { None };
-    let redirection = Redirection { port: way.port, paste, timeout: way.timeout };
-    let tell = Box::new(words::of_sign_in(console, &profile));
-    let attempt = Attempt { secrets, challenge: None, force_registration: way.force, browser, redirection, tell };
-    let signed_in = sign_in_and_keep(settings, credentials, profile, attempt).await;
-    let (profile, credential) = signed_in.map_err(|error| match facts.credentials_from {
+    let (profile, credential) = signed_in.map_err(|error| match &facts.credentials_from {
         // The client ID, the secret or the key is missing.
         Some(place) if error.kind == ErrorKind::Usage => error.hint(format!("where to get it: {place}")),
         _ => error,
@@ -129,25 +138,22 @@ async fn sign_in(
     Ok(())
 }
 
-/// Prints the presets.
-fn list(settings: &Settings, console: Console) -> Result<(), Error> {
-    Ok(console.data(&presets::table(&settings.profiles.ordered_providers(), console.width()))?)
-}
-
-/// The selected profile. If nothing selects one, prints the presets to choose from.
-fn select(settings: &Settings, console: Console, selector: &Selector) -> Result<Profile, Error> {
-    let selected = settings.profiles.select(selector);
-    if matches!(selected, Err(SelectorError::Unclear { .. })) && *selector == Selector::default() {
-        list(settings, console)?;
-    }
-    Ok(selected?)
-}
-
-/// The API key, from a person at a terminal.
-async fn ask_for_key(console: Console, title: &str) -> Option<Secret> {
-    let question = format!("API key of {title} (not shown): ");
-    let asked = tokio::task::spawn_blocking(move || console.ask_secret(&question)).await;
-    asked.ok()?.ok().filter(|key| !key.same_as(&Secret::new(String::new())))
+async fn sign_in_once(
+    settings: &Settings,
+    credentials: &Credentials,
+    console: Console,
+    profile: &Profile,
+    secrets: &Secrets,
+    way: Way,
+) -> Result<(Profile, Credential), Error> {
+    let by_page = profile.options.uses_page();
+    let browser = if by_page && !way.no_browser { browser_for(settings, profile).await? } else { None };
+    let paste = if by_page { paste(way.no_browser) } else { None };
+    let redirection = Redirection { port: way.port, paste, timeout: way.timeout };
+    let tell = Box::new(words::of_sign_in(console, profile));
+    let secrets = secrets.clone();
+    let attempt = Attempt { secrets, challenge: None, force_registration: way.force, browser, redirection, tell };
+    sign_in_and_keep(settings, credentials, profile.clone(), attempt).await
 }
 
 /// Opens the sign-in page; none if the user at the terminal opens it elsewhere.

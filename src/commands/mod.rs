@@ -36,7 +36,10 @@ use crate::{
     },
     cli::{Cli, Command, profile::ProfileCommand},
     console::{self, Color, Console, Voice},
-    credential::choice::StoreChoice,
+    credential::{
+        choice::StoreChoice,
+        store::{CredentialStore, NEW_PASSPHRASE},
+    },
     error::{Error, ErrorKind},
     settings::{self, Settings},
 };
@@ -75,23 +78,11 @@ fn run_with(settings: Settings, console: Console, command: Command) -> Result<()
         _ => None,
     };
     console::start_log(settings.log_level()?, log.clone());
-    let store = match &command {
-        Command::Login(arguments) if arguments.list => settings.store.clone(),
-        // Only commands that users run ask for the passphrase.
-        Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(settings.store.clone(), console)?,
-        Command::Profile(arguments) => match arguments.command {
-            ProfileCommand::Rename { .. } | ProfileCommand::Remove(_) => unlocked(settings.store.clone(), console)?,
-            ProfileCommand::List { .. } | ProfileCommand::Default { .. } => settings.store.clone(),
-        },
-        // It only looks: it chooses no passphrase for a new store.
-        Command::Doctor(_) if !settings.store.is_new() => unlocked(settings.store.clone(), console)?,
-        Command::Setup(arguments) if arguments.replace => unlocked(settings.store.clone(), console)?,
-        _ => settings.store.clone(),
-    };
-    let credentials = Credentials::new(store.open(), &settings);
     let settings = Arc::new(settings);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
+        let store = unless_interrupted(prepared(&settings, console, &command)).await??;
+        let credentials = Credentials::new(open(store, console, &command), &settings);
         let outcome = run_until_interrupted(&settings, &credentials, console, command).await;
         if let Some(log) = log {
             serve::log_end(&log, &outcome);
@@ -134,18 +125,70 @@ fn waits_for(command: &Command) -> Option<&'static str> {
     })
 }
 
+/// The store, with its passphrase if it needs one. Only commands that users run ask for it.
+async fn prepared(settings: &Settings, console: Console, command: &Command) -> Result<StoreChoice, Error> {
+    let store = settings.store.clone();
+    if matches!(command, Command::Login(_) | Command::Status(_) | Command::Doctor(_))
+        && let Some(file) = store.readable_key_file()
+    {
+        let file = file.display();
+        let text = format!("warning: other users can read the key file {file}; unless a container mounts it, run");
+        console.say(&format!("{text} `chmod 600 '{file}'`"));
+    }
+    match command {
+        Command::Login(arguments) if arguments.list => Ok(store),
+        Command::Login(_) | Command::Logout(_) | Command::Status(_) => unlocked(store, console).await,
+        Command::Profile(arguments)
+            if matches!(arguments.command, ProfileCommand::Rename { .. } | ProfileCommand::Remove(_)) =>
+        {
+            unlocked(store, console).await
+        }
+        // It only looks: it chooses no passphrase for a new store.
+        Command::Doctor(_) if !store.is_new() => unlocked(store, console).await,
+        Command::Setup(arguments) if arguments.replace => unlocked(store, console).await,
+        _ => Ok(store),
+    }
+}
+
+/// Opens the store. finmcp waits for a user at a terminal to unlock it, but not for one who runs a script or an AI client.
+fn open(store: StoreChoice, console: Console, command: &Command) -> Arc<dyn CredentialStore> {
+    let waits = match command {
+        Command::Serve(_) => false,
+        Command::Token(_) => console.is_attended() && console.shows_data(),
+        _ => console.is_attended(),
+    };
+    match waits {
+        true => store.open_attended(Arc::new(move |window| console.say(words::of_window(window)))),
+        false => store.open(),
+    }
+}
+
 /// `store` with its passphrase, if it needs one and finmcp can ask in a terminal. Otherwise using the store fails and
 /// says what is missing.
-fn unlocked(store: StoreChoice, console: Console) -> Result<StoreChoice, Error> {
+async fn unlocked(store: StoreChoice, console: Console) -> Result<StoreChoice, Error> {
     if !store.needs_passphrase() {
         return Ok(store);
     }
+    let cancelled = || Error::new(ErrorKind::Interrupted, "cancelled: nothing was stored");
     let is_new = store.is_new();
-    let question =
-        if is_new { "Choose a passphrase for your credentials: " } else { "Passphrase for your credentials: " };
-    let Ok(passphrase) = console.ask_secret(question) else { return Ok(store) };
-    if is_new && !console.ask_secret("Repeat the passphrase: ")?.same_as(&passphrase) {
-        return Err(Error::new(ErrorKind::Usage, "the two passphrases differ").hint("try again (nothing was stored)"));
+    let question = match is_new {
+        true => format!("Choose a passphrase for your credentials ({NEW_PASSPHRASE} characters or more): "),
+        false => "Passphrase for your credentials: ".to_owned(),
+    };
+    let passphrase = loop {
+        let Ok(typed) = console.ask_secret(&question).await else { return Ok(store) };
+        let passphrase = typed.ok_or_else(cancelled)?;
+        if !is_new || passphrase.length() >= NEW_PASSPHRASE {
+            break passphrase;
+        }
+        console.say(&format!("That is too short: it needs at least {NEW_PASSPHRASE} characters"));
+    };
+    if is_new {
+        let repeated = console.ask_secret("Repeat the passphrase: ").await?.ok_or_else(cancelled)?;
+        if !repeated.same_as(&passphrase) {
+            let error = Error::new(ErrorKind::Usage, "the two passphrases differ");
+            return Err(error.hint("try again (nothing was stored)"));
+        }
     }
     Ok(store.with_passphrase(passphrase))
 }

@@ -14,11 +14,15 @@ use crate::{
     console::Console,
     credential::{
         clock::Clock,
-        token_source::{AccessToken, LoginReason},
+        token_source::{AccessToken, LoginReason, TokenSource},
     },
-    error::Error,
-    profile::{Profile, selector::Selector},
+    error::{Error, ErrorKind},
+    profile::{
+        Profile,
+        selector::{Selector, SelectorError},
+    },
     settings::Settings,
+    span,
 };
 
 #[derive(Serialize)]
@@ -38,14 +42,15 @@ struct TokenDocument<'a> {
 /// Prints a valid token and nothing else. Never prompts.
 ///
 /// # Errors
-/// Exit code 4 if the user has to sign in.
+/// Exit code 4 if the user has to sign in, 1 if no token lasts for `--min-ttl`.
 pub async fn run(
     settings: &Settings,
     credentials: &Credentials,
     console: Console,
     arguments: cli::Token,
 ) -> Result<(), Error> {
-    let profile = settings.profiles.select(&selector(settings, &arguments))?;
+    let selected = settings.profiles.select(&selector(settings, &arguments));
+    let profile = selected.map_err(|error| unselected(settings, error))?;
     if arguments.headers {
         let headers = request_headers(credentials, &profile).await?;
         return Ok(console.data(&(serde_json::to_string(&headers).map_err(std::io::Error::other)? + "\n"))?);
@@ -69,14 +74,13 @@ pub async fn run(
     };
     let token = token.map_err(|error| Error::of_token(error, &profile))?;
     let token = token.ok_or_else(|| Error::login_required(&profile, LoginReason::SignedOut))?;
-    let remaining = token.expires_at().map(|end| end.as_second() - credentials.clock.now().as_second());
-    match (arguments.min_ttl, remaining) {
-        // finmcp uses the token anyway: some servers write 0 if they do not know the lifetime.
-        (0, Some(..=0)) => console.say("note: the server says that this token has already expired; it may not work"),
-        (1.., Some(remaining)) if remaining < i64::try_from(arguments.min_ttl).unwrap_or(i64::MAX) => {
-            console.say("note: the server's tokens are valid for less time than --min-ttl");
-        }
-        _ => {}
+    let now = || credentials.clock.now();
+    // Another source: the first has ended.
+    let tokens = credentials.tokens(Some(identity.clone()));
+    let token = lasting(&tokens, token, arguments.min_ttl, &profile, now).await?;
+    // finmcp uses the token anyway: some servers write 0 if they do not know the lifetime.
+    if arguments.min_ttl == 0 && seconds_left(&token, now()).is_some_and(|left| left <= 0) {
+        console.say("note: the server says that this token has already expired; it may not work");
     }
     if token.is_bound() {
         console.say("note: this token is bound to finmcp's DPoP key; it works only through `finmcp serve`");
@@ -94,6 +98,61 @@ pub async fn run(
     };
     console.data(&text)?;
     Ok(())
+}
+
+/// Why no server is selected. Exit code 4 if the user has to sign in first.
+fn unselected(settings: &Settings, error: SelectorError) -> Error {
+    let is_signed_out = settings.profiles.all().all(|profile| profile.signed_in.is_none());
+    match error {
+        SelectorError::Unclear { mut candidates } if is_signed_out => {
+            // The demo needs no sign-in.
+            candidates.retain(|name| !settings.profiles.is_embedded(Some(name)));
+            Error::new(ErrorKind::LoginRequired, "not signed in to any server")
+                .hint(format!("run `finmcp login SERVER` in a terminal, with one of: {}", candidates.join(", ")))
+        }
+        SelectorError::UrlNeeded { .. } => Error::from(error).with_kind(ErrorKind::LoginRequired),
+        error => error.into(),
+    }
+}
+
+/// `token`, or a new one, that is valid for another `min_ttl` seconds.
+///
+/// # Errors
+/// There is no such token.
+async fn lasting(
+    tokens: &TokenSource,
+    token: AccessToken,
+    min_ttl: u64,
+    profile: &Profile,
+    now: impl Fn() -> Timestamp,
+) -> Result<AccessToken, Error> {
+    let wanted = i64::try_from(min_ttl).unwrap_or(i64::MAX);
+    // A token of unknown lifetime lasts until the server rejects it.
+    let lasts = |token: &AccessToken| seconds_left(token, now()).is_none_or(|left| left >= wanted);
+    if min_ttl == 0 || lasts(&token) {
+        return Ok(token);
+    }
+    let title = &profile.title;
+    // Rounded up: it began when the token was requested.
+    let lifetime = token.lifetime().map(|lifetime| lifetime.as_secs().saturating_add(1));
+    // The source renews no token whose successor would not last either.
+    if lifetime.is_none_or(|lifetime| lifetime >= wanted) {
+        let renewed = tokens.force_refresh().await.map_err(|error| {
+            Error::of_token(error, profile).while_doing(format!("no token of {title} lasts for --min-ttl {min_ttl}"))
+        })?;
+        if lasts(&renewed) {
+            return Ok(renewed);
+        }
+    }
+    let lifetime = lifetime.map(|lifetime| span::format_duration(lifetime.unsigned_abs()));
+    let lifetime = lifetime.map(|lifetime| format!(": the server issues tokens for {lifetime}")).unwrap_or_default();
+    Err(Error::new(ErrorKind::Failure, format!("no token of {title} lasts for --min-ttl {min_ttl}{lifetime}"))
+        .hint("ask for a shorter time, and run `finmcp token` again before the token expires"))
+}
+
+/// How long the token is valid, by the server's words.
+fn seconds_left(token: &AccessToken, now: Timestamp) -> Option<i64> {
+    token.expires_at().map(|end| end.as_second() - now.as_second())
 }
 
 /// The server that is meant: a client that asks for headers names it in the environment.

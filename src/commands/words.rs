@@ -7,7 +7,7 @@ use crate::{
         sign_out::NotRevoked,
     },
     console::Console,
-    credential::{clock::Clock, record::Credential},
+    credential::{clock::Clock, keychain::Window, record::Credential},
     login::context::Progress,
     profile::Profile,
     span,
@@ -20,6 +20,16 @@ pub fn of_sign_in(console: Console, profile: &Profile) -> impl Fn(Event<'_>) + S
         Event::Progress(progress) => show(console, &title, &command, progress),
         Event::Note(note) => say(console, &note),
         Event::Failure(error) => console.report(error),
+    }
+}
+
+/// What the keychain's window wants, for a user who may not see it.
+pub fn of_window(window: Window) -> &'static str {
+    match window {
+        Window::Unlock => "Waiting: unlock your keychain in the window that asks for its password (Ctrl-C cancels)",
+        Window::Create => {
+            "Waiting: you have no keyring yet; choose a password for one in the window that asks for it (Ctrl-C cancels)"
+        }
     }
 }
 

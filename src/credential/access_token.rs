@@ -197,7 +197,8 @@ impl AccessToken {
         remaining > margin.max(wanted)
     }
 
-    fn lifetime(&self) -> Option<SignedDuration> {
+    /// The time from its issue to its expiry; none if unknown.
+    pub fn lifetime(&self) -> Option<SignedDuration> {
         let lifetime = self.0.expires_at?.duration_since(self.0.issued_at);
         Some(if lifetime < SHORTEST_LIFETIME { ASSUMED_LIFETIME } else { lifetime })
     }

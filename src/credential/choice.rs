@@ -1,11 +1,15 @@
 //! The choice of the credential store.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     credential::{
         file::{FileStore, KeySource},
-        keychain::Keychain,
+        keychain::{Keychain, TellUser},
         memory::MemoryStore,
         store::CredentialStore,
     },
@@ -51,6 +55,22 @@ impl StoreChoice {
                 Self::File { folder, key: KeySource::Passphrase(passphrase) }
             }
             other => other,
+        }
+    }
+
+    /// The file store's key file, if other users can read it.
+    pub fn readable_key_file(&self) -> Option<&Path> {
+        match self {
+            Self::File { key, .. } => key.readable_key_file(),
+            Self::Keychain | Self::Memory => None,
+        }
+    }
+
+    /// The store of a user at a terminal, who can unlock it; `tell` says so.
+    pub fn open_attended(self, tell: TellUser) -> Arc<dyn CredentialStore> {
+        match self {
+            Self::Keychain => Arc::new(Keychain::attended(tell)),
+            other => other.open(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! file distinguishes a wrong key from a damaged entry: a mistyped passphrase must not lead to overwritten entries.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    credential::store::{CredentialStore, StoreError},
+    credential::store::{CredentialStore, KeyKind, Mismatch, NEW_PASSPHRASE, StoreError},
     disk::{
-        private_folder::{self, PlaceError, UnsafePlace, failed, writable_by_others},
+        private_folder::{self, PlaceError, UnsafePlace, failed, readable_by_others, writable_by_others},
         replace,
     },
     secret::Secret,
@@ -36,6 +36,8 @@ const KEY_LIMIT: u64 = 1 << 20;
 const KEY_MINIMUM: usize = 32;
 
 const MAGIC_LENGTH: usize = 8;
+const KEY_FILE_MAGIC: &[u8; MAGIC_LENGTH] = b"finmcp1k";
+const PASSPHRASE_MAGIC: &[u8; MAGIC_LENGTH] = b"finmcp1p";
 const SALT_LENGTH: usize = 16;
 const NONCE_LENGTH: usize = 24;
 const TAG_LENGTH: usize = 16;
@@ -59,6 +61,16 @@ pub enum KeySource {
     Passphrase(Secret),
     /// A passphrase that the user has not entered yet.
     Unknown,
+}
+
+impl KeySource {
+    /// The key file, if other users can read it, as container platforms mount secrets.
+    pub fn readable_key_file(&self) -> Option<&Path> {
+        match self {
+            Self::KeyFile(path) => fs::metadata(path).is_ok_and(|file| readable_by_others(&file)).then_some(path),
+            Self::Passphrase(_) | Self::Unknown => None,
+        }
+    }
 }
 
 /// A store of encrypted files in one folder.
@@ -133,8 +145,16 @@ impl Folder {
                 KeySource::KeyFile(path) => read_key_file(path).map(drop),
                 KeySource::Passphrase(_) | KeySource::Unknown => Ok(()),
             },
-            Err(StoreError::Corrupt(_)) => Err(StoreError::AnotherKey(self.path.display().to_string())),
+            Err(StoreError::Corrupt(text)) => Err(self.unopened(text)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Why this key does not open the entry that shows the key, which is damaged if the kind of its key is not known.
+    fn unopened(&self, text: String) -> StoreError {
+        match self.stored_kind() {
+            Some(stored) => self.mismatch(stored),
+            None => StoreError::Corrupt(text),
         }
     }
 
@@ -142,10 +162,44 @@ impl Folder {
     fn prove_key(&self) -> Result<(), StoreError> {
         match self.read(KEY_PROOF) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => self.write(KEY_PROOF, PROVEN.to_vec().into()),
-            Err(StoreError::Corrupt(_)) => Err(StoreError::AnotherKey(self.path.display().to_string())),
+            Ok(None) => {
+                self.check_new_passphrase()?;
+                self.write(KEY_PROOF, PROVEN.to_vec().into())
+            }
+            Err(StoreError::Corrupt(text)) => Err(self.unopened(text)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Refuses a short passphrase for a store without entries.
+    fn check_new_passphrase(&self) -> Result<(), StoreError> {
+        let KeySource::Passphrase(passphrase) = &self.source else { return Ok(()) };
+        let is_short = (1..NEW_PASSPHRASE).contains(&passphrase.expose().chars().count());
+        let is_empty = fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_none());
+        if is_short && is_empty { Err(StoreError::ShortPassphrase) } else { Ok(()) }
+    }
+
+    /// What the store was created with; none if it is damaged.
+    fn stored_kind(&self) -> Option<KeyKind> {
+        let mut magic = [0; MAGIC_LENGTH];
+        File::open(self.file(KEY_PROOF)).and_then(|mut file| file.read_exact(&mut magic)).ok()?;
+        match &magic {
+            KEY_FILE_MAGIC => Some(KeyKind::KeyFile),
+            PASSPHRASE_MAGIC => Some(KeyKind::Passphrase),
+            _ => None,
+        }
+    }
+
+    /// Why this key does not open the store, which was created with a key of the kind `stored`.
+    fn mismatch(&self, stored: KeyKind) -> StoreError {
+        let folder = self.path.display().to_string();
+        let given = match self.source {
+            KeySource::KeyFile(_) => KeyKind::KeyFile,
+            KeySource::Passphrase(_) => KeyKind::Passphrase,
+            KeySource::Unknown if stored == KeyKind::KeyFile => return StoreError::NeedsKeyFile(folder),
+            KeySource::Unknown => return StoreError::NeedsPassphrase,
+        };
+        StoreError::AnotherKey(Mismatch { folder, given, stored })
     }
 
     fn save(&self, entry: &str, payload: Zeroizing<Vec<u8>>) -> Result<(), StoreError> {
@@ -178,7 +232,7 @@ impl Folder {
 
     fn delete(&self, entry: &str) -> Result<(), StoreError> {
         let path = self.file(entry);
-        match std::fs::remove_file(&path) {
+        match fs::remove_file(&path) {
             Ok(()) => Ok(replace::flush(&path).map_err(failed("flush the folder of", &path))?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("delete", &path)(error).into()),
@@ -230,8 +284,8 @@ impl Folder {
 
     fn magic(&self) -> &'static [u8; MAGIC_LENGTH] {
         match self.source {
-            KeySource::KeyFile(_) => b"finmcp1k",
-            KeySource::Passphrase(_) | KeySource::Unknown => b"finmcp1p",
+            KeySource::KeyFile(_) => KEY_FILE_MAGIC,
+            KeySource::Passphrase(_) | KeySource::Unknown => PASSPHRASE_MAGIC,
         }
     }
 

@@ -3,6 +3,11 @@
 //! A keychain may respond at once, prompt the user first, or never respond. So each call runs on a separate thread,
 //! and finmcp waits for it up to [`LIMIT`]. Calls run one after another: a call that timed out must end before the
 //! next starts, so that a late write cannot overwrite a newer one.
+//!
+//! If a user waits at a terminal, finmcp waits for them as long as the keychain's window is open.
+
+#[cfg(all(unix, not(target_os = "macos")))]
+mod window;
 
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 
@@ -21,19 +26,58 @@ pub const LIMIT: Duration = Duration::from_secs(3);
 
 const SERVICE: &str = "finmcp";
 
+/// What the keychain's window asks the user for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// The keychain's password, to unlock it.
+    Unlock,
+    /// A password for a new keychain: the user has none yet.
+    Create,
+}
+
+/// Tells the user that the keychain has opened a window and waits for them.
+pub type TellUser = Arc<dyn Fn(Window) + Send + Sync>;
+
 /// The keychain of the user who runs this process.
 #[derive(Default)]
 pub struct Keychain {
     /// Opened by the first call, and reopened after the service has restarted.
     opened: Arc<Mutex<Option<Entries>>>,
+    /// The windows that finmcp waits for; none if no user waits at a terminal.
+    windows: Option<platform::Windows>,
+}
+
+/// What a call does with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Use,
+    Save,
 }
 
 /// An open keychain.
 struct Entries(Arc<keyring_core::CredentialStore>);
 
 impl Keychain {
+    /// The same for a user at a terminal, who can unlock it.
+    pub fn attended(tell: TellUser) -> Self {
+        Self { windows: Some(platform::Windows::new(tell)), ..Self::default() }
+    }
+
     async fn call<T: Send + 'static>(
         &self,
+        entry: &str,
+        access: Access,
+        work: impl Fn(&Entries) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.windows {
+            Some(windows) => windows.wait(entry, access, self.bounded(windows.limit(), work)).await,
+            None => self.bounded(LIMIT, work).await,
+        }
+    }
+
+    async fn bounded<T: Send + 'static>(
+        &self,
+        limit: Duration,
         work: impl Fn(&Entries) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let opened = self.opened.clone();
@@ -52,7 +96,7 @@ impl Keychain {
                 .map_err(|error| StoreError::Failed(error.to_string()))?;
             answered.await.unwrap_or_else(|_| Err(StoreError::Failed("the call was interrupted".to_owned())))
         };
-        tokio::time::timeout(LIMIT, answered).await.unwrap_or(Err(StoreError::TimedOut(LIMIT)))
+        tokio::time::timeout(limit, answered).await.unwrap_or(Err(StoreError::TimedOut(limit)))
     }
 }
 
@@ -61,23 +105,24 @@ const IS_CHUNKED: bool = cfg!(windows);
 
 impl CredentialStore for Keychain {
     fn load<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<Option<Zeroizing<Vec<u8>>>, StoreError>> {
-        let entry = entry.to_owned();
-        self.call(move |slots| if IS_CHUNKED { chunked::load(slots, &entry) } else { slots.get(&entry) }).boxed()
+        let name = entry.to_owned();
+        let load = move |slots: &Entries| if IS_CHUNKED { chunked::load(slots, &name) } else { slots.get(&name) };
+        self.call(entry, Access::Use, load).boxed()
     }
 
     fn save<'a>(&'a self, entry: &'a str, payload: Zeroizing<Vec<u8>>) -> BoxFuture<'a, Result<(), StoreError>> {
-        let entry = entry.to_owned();
-        self.call(
-            move |slots| {
-                if IS_CHUNKED { chunked::save(slots, &entry, &payload) } else { slots.set(&entry, &payload) }
-            },
-        )
-        .boxed()
+        let name = entry.to_owned();
+        let save = move |slots: &Entries| {
+            if IS_CHUNKED { chunked::save(slots, &name, &payload) } else { slots.set(&name, &payload) }
+        };
+        self.call(entry, Access::Save, save).boxed()
     }
 
     fn delete<'a>(&'a self, entry: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        let entry = entry.to_owned();
-        self.call(move |slots| if IS_CHUNKED { chunked::delete(slots, &entry) } else { slots.delete(&entry) }).boxed()
+        let name = entry.to_owned();
+        let delete =
+            move |slots: &Entries| if IS_CHUNKED { chunked::delete(slots, &name) } else { slots.delete(&name) };
+        self.call(entry, Access::Use, delete).boxed()
     }
 
     fn description(&self) -> String {
@@ -142,6 +187,7 @@ mod platform {
     use keyring_core::error::PlatformError;
     use secret_service::Error;
 
+    pub(super) use super::window::Windows;
     use crate::credential::store::StoreError;
 
     pub(super) const DESCRIPTION: &str = "the desktop keyring (Secret Service)";
@@ -164,8 +210,47 @@ mod platform {
             Some(Error::Locked | Error::Prompt) => StoreError::Locked,
             Some(Error::Unavailable) => StoreError::Absent(cause.to_string()),
             // The keyring daemon runs, but the user has never created a keyring.
-            Some(Error::NoResult) => StoreError::Failed("there is no default keyring yet".to_owned()),
+            Some(Error::NoResult) => StoreError::NoKeyring,
             _ => StoreError::Failed(cause.to_string()),
+        }
+    }
+}
+
+/// The windows of systems that show them during a call and tell nobody: a call takes as long as its window.
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+mod unseen {
+    use std::time::Duration;
+
+    use super::{Access, TellUser, Window};
+    use crate::credential::store::StoreError;
+
+    pub(super) struct Windows(TellUser);
+
+    impl Windows {
+        pub(super) fn new(tell: TellUser) -> Self {
+            Self(tell)
+        }
+
+        /// How long a user may take for a window.
+        pub(super) fn limit(&self) -> Duration {
+            Duration::from_secs(300)
+        }
+
+        /// The outcome of `call`; after a second without one, tells the user to look for a window.
+        pub(super) async fn wait<T>(
+            &self,
+            _: &str,
+            _: Access,
+            call: impl Future<Output = Result<T, StoreError>>,
+        ) -> Result<T, StoreError> {
+            let mut call = std::pin::pin!(call);
+            tokio::select! {
+                outcome = &mut call => outcome,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {
+                    (self.0)(Window::Unlock);
+                    call.await
+                }
+            }
         }
     }
 }
@@ -176,6 +261,7 @@ mod platform {
 
     use keyring_core::error::PlatformError;
 
+    pub(super) use super::unseen::Windows;
     use crate::credential::store::StoreError;
 
     pub(super) const DESCRIPTION: &str = "the macOS Keychain";
@@ -202,6 +288,7 @@ mod platform {
 
     use keyring_core::error::PlatformError;
 
+    pub(super) use super::unseen::Windows;
     use crate::credential::store::StoreError;
 
     pub(super) const DESCRIPTION: &str = "the Windows Credential Manager";

@@ -66,10 +66,52 @@ pub enum StoreError {
     /// The key file of the file store does not exist. The value is its path.
     #[error("the key file {0} does not exist")]
     NoKeyFile(String),
-    /// The file store was created with another key file or passphrase. The value is its folder.
-    #[error("the file store in {0} is encrypted with another key or passphrase")]
-    AnotherKey(String),
+    /// The keyring service runs, but the user has no keyring yet.
+    #[error("your desktop has no keyring yet")]
+    NoKeyring,
+    /// The file store was created with another key than the given one.
+    #[error(transparent)]
+    AnotherKey(Mismatch),
     /// The file store needs a passphrase that finmcp cannot ask for here.
     #[error("the file store needs its key file or its passphrase")]
     NeedsPassphrase,
+    /// The file store was created with a key file, and none is given. The value is its folder.
+    #[error("the file store in {0} needs its key file")]
+    NeedsKeyFile(String),
+    /// The passphrase for a new file store is too short.
+    #[error("the passphrase is too short for a new file store: it needs at least {NEW_PASSPHRASE} characters")]
+    ShortPassphrase,
+}
+
+/// The smallest number of characters in the passphrase of a new file store. Existing stores keep theirs.
+pub const NEW_PASSPHRASE: usize = 12;
+
+/// What a file store's key comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    KeyFile,
+    Passphrase,
+}
+
+/// A key that is not the file store's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Mismatch {
+    /// The store's folder.
+    pub folder: String,
+    /// What the user gave.
+    pub given: KeyKind,
+    /// What the store was created with.
+    pub stored: KeyKind,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let problem = match (self.given, self.stored) {
+            (KeyKind::KeyFile, KeyKind::KeyFile) => "is encrypted with another key file",
+            (KeyKind::Passphrase, KeyKind::Passphrase) => "is encrypted with another passphrase",
+            (KeyKind::KeyFile, KeyKind::Passphrase) => "is encrypted with a passphrase, not with a key file",
+            (KeyKind::Passphrase, KeyKind::KeyFile) => "is encrypted with a key file, not with a passphrase",
+        };
+        write!(formatter, "the file store in {} {problem}", self.folder)
+    }
 }

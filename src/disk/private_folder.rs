@@ -84,6 +84,18 @@ pub(crate) fn writable_by_others(_: &fs::Metadata) -> bool {
     false
 }
 
+/// Whether another user can read the file that `metadata` describes.
+#[cfg(unix)]
+pub(crate) fn readable_by_others(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::mode(metadata) & 0o044 != 0
+}
+
+/// On Windows, only its user has access to a profile folder.
+#[cfg(not(unix))]
+pub(crate) fn readable_by_others(_: &fs::Metadata) -> bool {
+    false
+}
+
 /// Creates `folder` if missing, for its owner only. An existing folder keeps its permissions.
 #[cfg(unix)]
 pub(crate) fn create(folder: &Path) -> io::Result<()> {

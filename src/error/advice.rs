@@ -45,6 +45,11 @@ impl Error {
         matches!(self.source.downcast_ref(), Some(LoginError::TimedOut { .. }))
     }
 
+    /// Whether the sign-in needs a client that the user has registered.
+    pub fn needs_client(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(LoginError::NeedsRegistration { .. }))
+    }
+
     /// The user has to sign in to `profile`.
     pub fn login_required(profile: &Profile, reason: LoginReason) -> Self {
         Self::of_token(TokenSourceError::LoginRequired(reason), profile)

@@ -18,7 +18,7 @@ use crate::{
     credential::{
         assertion::AssertionError,
         clock::SystemClock,
-        store::StoreError,
+        store::{KeyKind, Mismatch, StoreError},
         token_source::{LoginReason, SignInFailure, TokenSourceError},
     },
     disk::{lock::LockError, private_folder::UnsafePlace},
@@ -163,6 +163,10 @@ fn place(problem: &str, fix: &str) -> UnsafePlace {
     UnsafePlace { problem: problem.to_owned(), fix: fix.to_owned() }
 }
 
+fn another_key(given: KeyKind, stored: KeyKind) -> StoreError {
+    StoreError::AnotherKey(Mismatch { folder: "/home/me/.config/finmcp/credentials".to_owned(), given, stored })
+}
+
 fn store_errors() -> Vec<StoreError> {
     vec![
         StoreError::Absent("no D-Bus session".to_owned()),
@@ -173,8 +177,14 @@ fn store_errors() -> Vec<StoreError> {
         StoreError::Newer(9),
         StoreError::Unsafe(place("other users can access /a", "run `chmod 700 '/a'`")),
         StoreError::NoKeyFile("/home/me/finmcp.key".to_owned()),
-        StoreError::AnotherKey("/home/me/.config/finmcp/credentials".to_owned()),
+        StoreError::NoKeyring,
+        another_key(KeyKind::KeyFile, KeyKind::KeyFile),
+        another_key(KeyKind::Passphrase, KeyKind::Passphrase),
+        another_key(KeyKind::KeyFile, KeyKind::Passphrase),
+        another_key(KeyKind::Passphrase, KeyKind::KeyFile),
         StoreError::NeedsPassphrase,
+        StoreError::NeedsKeyFile("/home/me/.config/finmcp/credentials".to_owned()),
+        StoreError::ShortPassphrase,
     ]
 }
 
@@ -423,7 +433,10 @@ fn the_reasons_for_a_missing_token() {
 #[test]
 fn storage_errors() {
     assert_words!(
-        StoreError { Absent Locked TimedOut Failed Corrupt Newer Unsafe NoKeyFile AnotherKey NeedsPassphrase },
+        StoreError {
+            Absent Locked TimedOut Failed Corrupt Newer Unsafe NoKeyFile NoKeyring AnotherKey NeedsPassphrase NeedsKeyFile
+            ShortPassphrase
+        },
         store_errors()
     );
     assert_words!(LockError { TimedOut Unsafe Failed }, lock_errors());

@@ -116,14 +116,12 @@ impl GrantKind {
         self != Self::ApiKey
     }
 
-    /// What signs in, for error messages.
-    pub fn means(self) -> &'static str {
+    /// What the user types for a sign-in; none if they sign in at a page, or a file proves who they are.
+    pub fn typed(self) -> Option<&'static str> {
         match self {
-            Self::AuthorizationCode => "a browser",
-            Self::ClientCredentials => "a client secret",
-            Self::DeviceCode => "a device code",
-            Self::JwtBearer => "an assertion",
-            Self::ApiKey => "an API key",
+            Self::ClientCredentials => Some("a client ID and a client secret"),
+            Self::ApiKey => Some("an API key"),
+            Self::AuthorizationCode | Self::DeviceCode | Self::JwtBearer => None,
         }
     }
 }

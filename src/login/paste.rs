@@ -12,12 +12,14 @@ use zeroize::Zeroizing;
 /// The longest line, in bytes.
 const LINE_LIMIT: usize = 16 << 10;
 
-/// Reads pasted lines from stdin. Dropping it restores the terminal.
-#[derive(Debug)]
+/// Reads pasted lines from stdin, from the first [`Paste::next`] on. Dropping it restores the terminal, and leaves what
+/// is typed next to other readers.
+#[derive(Debug, Default)]
 pub struct Paste {
-    lines: mpsc::Receiver<Line>,
+    /// None before the first call: until the page is shown, what is typed may answer a question.
+    lines: Option<mpsc::Receiver<Line>>,
     #[cfg(unix)]
-    _silence: Option<silence::Silence>,
+    _silence: Option<crate::terminal::Silence>,
 }
 
 /// One line. It may contain a code.
@@ -42,8 +44,8 @@ impl Paste {
     /// None if stdin is not a terminal, or if finmcp runs in the background.
     #[cfg(unix)]
     pub fn from_terminal() -> Option<Self> {
-        let silence = silence::Silence::begin()?;
-        Some(Self { _silence: Some(silence), ..Self::from_pipe() })
+        let silence = crate::terminal::Silence::begin()?;
+        Some(Self { _silence: Some(silence), ..Self::default() })
     }
 
     /// None: finmcp cannot turn off the echo of this system's terminals.
@@ -54,22 +56,26 @@ impl Paste {
 
     /// Reads from stdin of any kind.
     pub fn from_pipe() -> Self {
-        let (sender, lines) = mpsc::channel(1);
-        // finmcp does not wait for this thread: it may block forever.
-        let read = move || read_lines(io::stdin().lock(), |line| sender.blocking_send(line).is_ok());
-        // If it cannot start, the user cannot paste; everything else works.
-        let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
-        Self {
-            lines,
-            #[cfg(unix)]
-            _silence: None,
-        }
+        Self::default()
     }
 
     /// The next line that is not empty; none at the end of the input.
     pub async fn next(&mut self) -> Option<Line> {
-        self.lines.recv().await
+        self.lines.get_or_insert_with(lines_of_stdin).recv().await
     }
+}
+
+/// Reads stdin in a separate thread until the receiver is dropped. finmcp does not wait for that thread: it may block
+/// forever.
+fn lines_of_stdin() -> mpsc::Receiver<Line> {
+    let (sender, lines) = mpsc::channel(1);
+    let read = move || {
+        let input = Awaited { input: io::stdin().lock(), left: 0, is_wanted: || !sender.is_closed() };
+        read_lines(input, |line| sender.blocking_send(line).is_ok());
+    };
+    // If it cannot start, the user cannot paste; everything else works.
+    let _ = thread::Builder::new().name("paste".to_owned()).spawn(read);
+    lines
 }
 
 /// The query in a pasted line: either a full address, with or without scheme, that begins with the redirect URI's
@@ -88,6 +94,63 @@ pub fn query<'t>(text: &'t str, address: &str) -> Result<&'t str, PasteError> {
     };
     // Browsers do not send fragments (RFC 9110 section 7.1).
     Ok(query.split_once('#').map_or(query, |(query, _)| query))
+}
+
+/// An input that ends when its reader is no longer wanted: what is typed then is the answer to another question.
+struct Awaited<I, W> {
+    input: I,
+    /// The number of bytes that were read and not consumed.
+    left: usize,
+    is_wanted: W,
+}
+
+impl<I, W: Fn() -> bool> Awaited<I, W> {
+    /// Waits until there is input, or until it is no longer wanted. Returns whether it is wanted.
+    fn comes(&self) -> bool {
+        while !is_ready() && (self.is_wanted)() {}
+        // The line that ended the wait may be the answer to another question.
+        (self.is_wanted)()
+    }
+}
+
+impl<I: BufRead, W: Fn() -> bool> io::Read for Awaited<I, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.fill_buf()?[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<I: BufRead, W: Fn() -> bool> BufRead for Awaited<I, W> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 && !self.comes() {
+            return Ok(&[]);
+        }
+        let chunk = self.input.fill_buf()?;
+        self.left = chunk.len();
+        Ok(chunk)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.left -= amount.min(self.left);
+        self.input.consume(amount);
+    }
+}
+
+/// Waits for input on stdin for a moment.
+#[cfg(unix)]
+fn is_ready() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let stdin = rustix::stdio::stdin();
+    // A failure shows again when the input is read.
+    !matches!(poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&MOMENT)), Ok(0) | Err(rustix::io::Errno::INTR))
+}
+
+#[cfg(not(unix))]
+fn is_ready() -> bool {
+    true
 }
 
 /// Reads lines until the end of `input`, or until `take` returns false. Skips blank lines. Handles the editing keys,
@@ -125,54 +188,6 @@ fn read_lines(mut input: impl BufRead, mut take: impl FnMut(Line) -> bool) {
             }
             _ if line.len() == LINE_LIMIT => too_long = true,
             byte => line.push(byte),
-        }
-    }
-}
-
-#[cfg(unix)]
-mod silence {
-    use std::io::{IsTerminal, stdin};
-
-    use rustix::{
-        process::getpgrp,
-        stdio,
-        termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr},
-    };
-
-    /// A terminal on stdin without echo.
-    pub struct Silence(Termios);
-
-    impl Silence {
-        /// None if stdin is not a terminal, or if finmcp runs in the background: the system stops a background process
-        /// that reads from the terminal.
-        pub fn begin() -> Option<Self> {
-            let terminal = stdio::stdin();
-            // Without a foreground process group, the system stops no process.
-            let in_background = tcgetpgrp(terminal).is_ok_and(|foreground| foreground != getpgrp());
-            if !stdin().is_terminal() || in_background {
-                return None;
-            }
-            let before = tcgetattr(terminal).ok()?;
-            let mut silent = before.clone();
-            // In line mode, terminals cut lines at 1024 or 4096 bytes; an address may be longer.
-            silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
-            silent.special_codes[SpecialCodeIndex::VMIN] = 1;
-            silent.special_codes[SpecialCodeIndex::VTIME] = 0;
-            tcsetattr(terminal, OptionalActions::Now, &silent).ok()?;
-            Some(Self(before))
-        }
-    }
-
-    impl Drop for Silence {
-        fn drop(&mut self) {
-            // Discards pending input: the shell would run it as a command and keep it in its history.
-            let _ = tcsetattr(stdio::stdin(), OptionalActions::Flush, &self.0);
-        }
-    }
-
-    impl std::fmt::Debug for Silence {
-        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("Silence")
         }
     }
 }

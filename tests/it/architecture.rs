@@ -170,7 +170,7 @@ const LAYERS: [&[&str]; 13] = [
     &["credential"],
     &["oauth"],
     &["mcp", "http", "disk"],
-    &["server_url", "secret", "printable", "paragraph", "span"],
+    &["server_url", "secret", "printable", "paragraph", "span", "terminal"],
 ];
 
 /// Which module may use which other of its layer.

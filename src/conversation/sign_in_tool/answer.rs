@@ -94,8 +94,8 @@ pub fn text(call: &Message, is_error: bool, content: &str) -> Message {
 pub fn list(list: &Message, remembered: Option<&str>, labels: &ServerLabels) -> Option<Message> {
     let mut tool = Object::default();
     let content = format!(
-        "The user is not signed in to {}. Call this to open the sign-in page, or to get its address; the other \
-         tools will work after that.",
+        "The user is not signed in to {}. Call this to open the sign-in page, or to learn its address or the command \
+         that signs in; the other tools will work after that.",
         labels.title
     );
     tool.set("name", object::text(TOOL));

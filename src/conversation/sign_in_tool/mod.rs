@@ -280,10 +280,8 @@ impl SignIn {
     /// The sign-in failed, and so do the calls that waited for it.
     fn failed(&mut self, reason: &str, labels: &ServerLabels, out: &mut Vec<Step>) {
         self.progress = Progress::None;
-        let content = format!(
-            "The sign-in to {} failed: {reason}. To try again in a terminal, run: {}",
-            labels.title, labels.login_command
-        );
+        let content =
+            format!("Not signed in to {}: {reason}. In a terminal, run: {}", labels.title, labels.login_command);
         let calls = self.calls.end().into_iter();
         out.extend(calls.map(|call| Step::Decline(answer::text(&call, true, &content))));
     }

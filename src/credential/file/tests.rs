@@ -124,11 +124,31 @@ async fn t086_a_changed_file_is_refused() {
 #[tokio::test]
 async fn a_wrong_passphrase_decrypts_nothing() {
     let place = Place::new();
-    place.store_with(passphrase("right")).save("a", payload("x")).await.unwrap();
+    place.store_with(passphrase("the right one")).save("a", payload("x")).await.unwrap();
     let wrong = place.store_with(passphrase("wrong")).load("a").await;
     assert!(matches!(wrong, Err(StoreError::AnotherKey(_))));
     let empty = place.store_with(passphrase(""));
     assert!(refusal(&empty).await.contains("empty"));
+}
+
+/// Only a new store needs a long passphrase: a shorter one still opens what it encrypted.
+#[tokio::test]
+async fn c12_a_short_passphrase_opens_existing_entries_only() {
+    let place = Place::new();
+    let store = || place.store_with(passphrase("short"));
+    assert!(matches!(store().save("a", payload("x")).await, Err(StoreError::ShortPassphrase)));
+    assert!(place.files().is_empty());
+    // As finmcp did before that rule.
+    store().0.write(KEY_PROOF, payload("finmcp")).unwrap();
+    store().save("a", payload("x")).await.unwrap();
+    assert_eq!(*store().load("a").await.unwrap().unwrap(), b"x");
+    fs::remove_file(place.entries().join(KEY_PROOF)).unwrap();
+    store().save("b", payload("y")).await.unwrap();
+    for (length, is_taken) in [(11, false), (12, true)] {
+        let place = Place::new();
+        let saved = place.store_with(passphrase(&"\u{e9}".repeat(length))).save("a", payload("x")).await;
+        assert_eq!(saved.is_ok(), is_taken, "{length}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 pub mod api_key;
 #[cfg(unix)]
+pub mod asking;
+#[cfg(unix)]
 pub mod call;
 pub mod completions;
 #[cfg(unix)]

@@ -38,7 +38,7 @@ fn login_lists_the_presets() {
     let run = sandbox.finmcp(["login"]).expect_code(2).expect_stderr(&["which server", "finmcp login SERVER"]);
     assert_eq!(run.stdout, list.stdout);
     // Other commands print data only.
-    assert_eq!(sandbox.finmcp(["token"]).expect_code(2).stdout, "");
+    assert_eq!(sandbox.finmcp(["token"]).expect_code(4).stdout, "");
     assert_eq!(sandbox.finmcp(["login", "--env", "moon"]).expect_code(2).stdout, "");
 }
 
@@ -49,9 +49,9 @@ fn the_list_fits_the_terminal() {
     use crate::support::{PATIENCE, eventually, sandbox::wait, terminal::Terminal};
     let (sandbox, terminal) = (Sandbox::new(), Terminal::open());
     let mut command = sandbox.command(env!("CARGO_BIN_EXE_finmcp"));
-    command.arg("login").stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
-    assert_eq!(wait(&mut command.spawn().unwrap(), PATIENCE), Some(Some(2)));
-    eventually("the hint", || terminal.shown().contains("login --list").then_some(()));
+    command.args(["login", "--list"]).stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio());
+    assert_eq!(wait(&mut command.spawn().unwrap(), PATIENCE), Some(Some(0)));
+    eventually("the last preset", || terminal.shown().contains("xero").then_some(()));
     let shown = terminal.shown();
     assert!(shown.contains("stripe") && shown.contains("Stripe"), "{shown}");
 }

@@ -82,7 +82,10 @@ fn t082_a_passphrase_opens_the_file_store() {
     sandbox.finmcp(&login).expect_success();
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
     sandbox.set("FINMCP_STORE_PASSPHRASE", "battery staple");
-    sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&["another key"]);
+    sandbox
+        .finmcp(["token", "--env", "sandbox"])
+        .expect_code(6)
+        .expect_stderr(&["encrypted with another passphrase", "FINMCP_STORE_PASSPHRASE"]);
     sandbox.unset("FINMCP_STORE_PASSPHRASE");
     sandbox
         .finmcp(["token", "--env", "sandbox"])
@@ -113,6 +116,115 @@ fn t082_finmcp_prompts_for_the_passphrase() {
     assert_eq!(code, Some(0), "{said}");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse");
     sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+}
+
+/// A new passphrase has at least twelve characters, however it is given.
+#[cfg(unix)]
+#[test]
+fn c12_a_new_passphrase_is_long() {
+    use crate::support::terminal::Terminal;
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    sandbox.unset("FINMCP_STORE_KEY_FILE");
+    let login = machine_login(&sandbox, &vendor);
+    for short in ["x", "elevenchars", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}"] {
+        sandbox.set("FINMCP_STORE_PASSPHRASE", short);
+        sandbox.finmcp(&login).expect_code(6).expect_stderr(&["too short", "12 characters"]);
+        sandbox.unset("FINMCP_STORE_PASSPHRASE");
+        let mut person = Terminal::sitting(&sandbox, &login);
+        person.reads("Choose a passphrase").types(&format!("{short}\n")).reads("too short");
+        person.reads("Choose a passphrase").types("\x1b");
+        assert_eq!(person.ends().0, Some(130));
+        assert!(vendor.records().is_empty() && sandbox.files().iter().all(|file| !file.ends_with("key-proof")));
+    }
+    let mut person = Terminal::sitting(&sandbox, &login);
+    person
+        .reads("12 characters or more")
+        .types("twelve chars\n")
+        .reads("Repeat the passphrase")
+        .types("twelve chars\n");
+    assert_eq!(person.ends().0, Some(0));
+}
+
+/// What is said about a key is true: which kind the store has, which kind was given, and that none was.
+#[test]
+fn c12_the_words_about_a_key_are_true() {
+    let file = |sandbox: &Sandbox, byte: u8| sandbox.give(&format!("{byte}.key"), [byte; 48]);
+    let given = |sandbox: &mut Sandbox, key: Option<u8>, passphrase: Option<&str>| {
+        for name in ["FINMCP_STORE_KEY_FILE", "FINMCP_STORE_PASSPHRASE"] {
+            sandbox.unset(name);
+        }
+        if let Some(byte) = key {
+            sandbox.set("FINMCP_STORE_KEY_FILE", file(sandbox, byte));
+        }
+        if let Some(passphrase) = passphrase {
+            sandbox.set("FINMCP_STORE_PASSPHRASE", passphrase);
+        }
+    };
+    let long = Some("a long passphrase");
+    for (created, used, words, cure) in [
+        ((Some(1), None), (Some(2), None), "encrypted with another key file", (Some(1), None)),
+        ((Some(1), None), (None, long), "encrypted with a key file, not with a passphrase", (Some(1), None)),
+        ((Some(1), None), (None, None), "needs its key file\n", (Some(1), None)),
+        ((None, long), (None, Some("another passphrase")), "encrypted with another passphrase", (None, long)),
+        ((None, long), (Some(1), None), "encrypted with a passphrase, not with a key file", (None, long)),
+        ((None, long), (None, None), "needs its key file or its passphrase", (None, long)),
+    ] {
+        let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+        given(&mut sandbox, created.0, created.1);
+        let login = machine_login(&sandbox, &vendor);
+        sandbox.finmcp(&login).expect_success();
+        given(&mut sandbox, used.0, used.1);
+        let run = sandbox.finmcp(["token", "--env", "sandbox"]).expect_code(6).expect_stderr(&[words]);
+        assert!(used != (None, None) || !run.stderr.contains("another"), "{}", run.stderr);
+        sandbox.finmcp(&login).expect_code(6).expect_stderr(&[words]);
+        given(&mut sandbox, cure.0, cure.1);
+        sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
+    }
+}
+
+/// A key file that others can read, as container platforms mount secrets, works and is warned of; one that they can
+/// write is refused.
+#[cfg(unix)]
+#[test]
+fn c12_a_readable_key_file_is_warned_of() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    let key = sandbox.give("shared.key", [3; 48]);
+    // As Kubernetes mounts a secret.
+    let mounted = sandbox.watched().join("mounted");
+    symlink(&key, &mounted).unwrap();
+    let set_mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    for path in [&key, &mounted] {
+        sandbox.set("FINMCP_STORE_KEY_FILE", path);
+        for mode in [0o644, 0o444, 0o640, 0o604] {
+            set_mode(mode);
+            let warned = &["warning: other users can read the key file", path.to_str().unwrap()];
+            sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success().expect_stderr(warned);
+            sandbox.finmcp(["status"]).expect_success().expect_stderr(warned);
+            // A script is not told each time.
+            assert_eq!(sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stderr, "");
+        }
+        for mode in [0o600, 0o400] {
+            set_mode(mode);
+            let run = sandbox.finmcp(["status"]).expect_success();
+            assert!(!run.stderr.contains("warning"), "{mode:o}: {}", run.stderr);
+        }
+        for mode in [0o622, 0o666] {
+            set_mode(mode);
+            sandbox
+                .finmcp(["token", "--env", "sandbox"])
+                .expect_code(6)
+                .expect_stderr(&["can be written", "chmod go-w"]);
+        }
+    }
+    // The command in the warning ends it.
+    set_mode(0o644);
+    let said = sandbox.finmcp(["status"]).expect_success().stderr;
+    let command = said.split('`').nth(1).unwrap();
+    let mut shell = sandbox.command("sh");
+    shell.args(["-c", command]);
+    assert_eq!(sandbox.run(shell, Vec::new()).code, Some(0));
+    assert!(!sandbox.finmcp(["status"]).expect_success().stderr.contains("warning"));
 }
 
 /// t139: the folder that a client happens to start finmcp in has no say: a repository's author cannot name servers.

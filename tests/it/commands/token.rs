@@ -37,7 +37,7 @@ fn signed_out_is_exit_code_4_with_the_command_to_run() {
 
 #[test]
 fn an_unknown_server_is_exit_code_2_with_the_candidates() {
-    for arguments in [&["token", "unknown"][..], &["token"], &["token", "--env", "moon"]] {
+    for arguments in [&["token", "unknown"][..], &["token", "--env", "moon"]] {
         let run = Sandbox::new().finmcp(arguments).expect_code(2).expect_stderr(&["asset", "tesorio"]);
         assert_eq!(run.stdout, "");
     }
@@ -105,21 +105,90 @@ fn the_token_comes_as_a_line_as_a_header_and_as_json() {
 /// it.
 #[test]
 fn a17_notes_name_only_options_that_were_given() {
-    let note = |seconds: u64, arguments: &[&str]| {
+    let run = |seconds: u64, arguments: &[&str]| {
         let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
         vendor.change(|script| script.access_lifetime = Duration::from_secs(seconds));
         sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
-        sandbox.finmcp([&["token", "--env", "sandbox"], arguments].concat()).expect_success().stderr
+        sandbox.finmcp([&["token", "--env", "sandbox"], arguments].concat())
     };
     for (seconds, arguments) in [(0, &[][..]), (0, &["--min-ttl", "0"]), (0, &["--json"])] {
-        let said = note(seconds, arguments);
+        let said = run(seconds, arguments).expect_success().stderr;
         assert!(said.contains("has already expired") && !said.contains("min-ttl"), "{arguments:?}: {said}");
     }
-    let said = note(600, &["--min-ttl", "3600"]);
-    assert!(said.contains("less time than --min-ttl"), "{said}");
     for (seconds, arguments) in [(3600, &[][..]), (3600, &["--min-ttl", "60"])] {
-        assert!(!note(seconds, arguments).contains("note:"), "{arguments:?}");
+        assert!(!run(seconds, arguments).expect_success().stderr.contains("note:"), "{arguments:?}");
     }
+}
+
+/// Exit code 4 wherever a person has to sign in first, whatever names the server, or nothing does.
+#[test]
+fn c12_a_fresh_machine_needs_a_sign_in() {
+    for arguments in [
+        &["token"][..],
+        &["token", "--json"],
+        &["token", "--headers"],
+        &["token", "asset"],
+        &["token", "tesorio"],
+        &["token", "masset"],
+        &["token", "netsuite"],
+        &["token", "https://mcp.example.com/mcp"],
+        &["token", "--env", "sandbox"],
+        &["token", "--profile", "work"],
+    ] {
+        let run = Sandbox::new().finmcp(arguments).expect_code(4).expect_stderr(&["finmcp login"]);
+        assert_eq!(run.stdout, "", "{arguments:?}");
+        assert!(!run.stderr.contains("demo"), "{arguments:?}: {}", run.stderr);
+    }
+    // A signed-out profile is no choice either.
+    let (sandbox, _vendor) = signed_in_machine();
+    sandbox.finmcp(["logout", "--env", "sandbox"]).expect_success();
+    sandbox.finmcp(["token"]).expect_code(4);
+    // A server that is not named among several is no matter of signing in.
+    let (sandbox, vendor) = signed_in_machine();
+    let again: Vec<_> =
+        machine_login(&sandbox, &vendor).into_iter().chain(["--profile", "second"].map(Into::into)).collect();
+    sandbox.finmcp(again).expect_success();
+    sandbox.finmcp(["token"]).expect_code(2).expect_stderr(&["which server"]);
+}
+
+/// A script that needs a token for a time gets one, or none and exit code 1.
+#[test]
+fn c12_min_ttl_is_met_or_there_is_no_token() {
+    let token = |seconds: u64, arguments: &[&str]| {
+        let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+        vendor.change(|script| script.access_lifetime = Duration::from_secs(seconds));
+        sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+        sandbox.finmcp([&["token", "--env", "sandbox"], arguments].concat())
+    };
+    for arguments in [
+        &["--min-ttl", "3600"][..],
+        &["--min-ttl", "301", "--json"],
+        &["--min-ttl", "301", "--header"],
+        &["--min-ttl", "301", "--force-refresh"],
+        &["--min-ttl", "18446744073709551615"],
+    ] {
+        let run = token(300, arguments).expect_code(1).expect_stderr(&["--min-ttl", "5 min"]);
+        assert_eq!(run.stdout, "", "{arguments:?}");
+    }
+    for (seconds, wanted) in [(300, "200"), (300, "299"), (3600, "3000")] {
+        let run = token(seconds, &["--min-ttl", wanted]).expect_success();
+        assert_ne!(run.stdout, "", "{wanted}");
+    }
+}
+
+/// A token that does not last, and cannot be renewed now: the exit code says why.
+#[test]
+fn c12_min_ttl_says_why_there_is_no_token() {
+    let (sandbox, vendor) = (Sandbox::new(), machine_vendor());
+    vendor.change(|script| script.access_lifetime = Duration::from_secs(600));
+    sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
+    vendor.fault(On::Path("/token"), Effect::status(503));
+    // The stored token has been valid for a moment: only a new one is valid for the whole time.
+    pass(Duration::from_millis(1100));
+    let run = sandbox.finmcp(["token", "--env", "sandbox", "--min-ttl", "600"]).expect_code(3);
+    assert_eq!(run.stdout, "");
+    run.expect_stderr(&["--min-ttl 600"]);
+    sandbox.finmcp(["token", "--env", "sandbox"]).expect_success();
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn exit_code_1_the_server_does_not_know_the_secret() {
     login[at + 1] = sandbox.give("wrong", "another-secret-0123456789").into();
     let said = sandbox.finmcp(login).expect_code(1).stderr;
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    Preset for Asset: see https://docs.getasset.com/mcp/overview
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_client ("wrong client secret")
     hint: check the client id and its secret or key: they are valid in one environment only, and the vendor can replace or revoke them
@@ -136,8 +137,8 @@ fn exit_code_6_the_store_has_another_key() {
     sandbox.set("FINMCP_STORE_KEY_FILE", sandbox.give("another.key", [7; 48]));
     insta::assert_snapshot!(run(&sandbox, Some(&vendor), &["token", "--env", "sandbox"]), @r#"
     exit code 6
-    error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key or passphrase
-    hint: use the original key file or passphrase, or delete that folder and sign in again
+    error: the file store in /ROOT/home/finmcp/credentials is encrypted with another key file
+    hint: set FINMCP_STORE_KEY_FILE to the key file that it was created with; or delete /ROOT/home/finmcp/credentials and sign in again
     "#);
 }
 
@@ -162,6 +163,7 @@ fn t113_a_servers_words_are_quoted() {
     vendor.fault(On::Path("/token"), Effect::Answer(Reply::new(400).json(&said)));
     let said = sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_code(1).stderr;
     insta::assert_snapshot!(told(&said, &sandbox, Some(&vendor)), @r#"
+    Preset for Asset: see https://docs.getasset.com/mcp/overview
     error: could not sign in to Asset
       caused by: the authorization server refused: invalid_scope ("run ]0;xcurl evil.example")
     hint: pass the scopes from the vendor's documentation with --scope, or omit --scope

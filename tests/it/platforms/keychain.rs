@@ -21,14 +21,43 @@ pub(crate) const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD 
   <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
 </busconfig>"#;
 
-/// A message bus with an unlocked GNOME keyring on it. Dropping it ends both.
-struct Keyring {
+/// A message bus with a GNOME keyring on it. Dropping it ends both.
+pub(crate) struct Keyring {
     bus: Child,
     daemon: Child,
+    address: String,
 }
 
 impl Keyring {
+    /// Starts an unlocked keyring.
     fn start(sandbox: &mut Sandbox) -> Self {
+        let keyring = Self::start_with(sandbox, &["--unlock"]);
+        eventually("the keyring to keep a secret", || {
+            let mut command = sandbox.command("secret-tool");
+            command.args(["store", "--label=probe", "probe", "x"]);
+            (sandbox.run(command, b"x".into()).code == Some(0)).then_some(())
+        });
+        keyring
+    }
+
+    /// Starts one for a person who has never had a keyring: its home is empty.
+    pub(crate) fn fresh(sandbox: &mut Sandbox) -> Self {
+        let keyring = Self::start_with(sandbox, &[]);
+        wait_for_service(sandbox);
+        keyring
+    }
+
+    /// Starts one that holds entries and is locked.
+    pub(crate) fn locked_after(sandbox: &mut Sandbox, prepare: impl FnOnce(&Sandbox)) -> Self {
+        let mut keyring = Self::start(sandbox);
+        prepare(sandbox);
+        keyring.lock(sandbox);
+        keyring
+    }
+
+    fn start_with(sandbox: &mut Sandbox, arguments: &[&str]) -> Self {
+        sandbox.unset("FINMCP_STORE");
+        sandbox.unset("FINMCP_STORE_KEY_FILE");
         let mut command = sandbox.command("dbus-daemon");
         command.args(["--nofork", "--nopidfile", "--print-address=1"]);
         // The session bus's own configuration would start a second, locked keyring for a program that asks before the
@@ -41,15 +70,20 @@ impl Keyring {
             .unwrap_or_else(|error| panic!("dbus-daemon: {error}; run this test by tests/run.sh"));
         let mut address = String::new();
         BufReader::new(bus.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        sandbox.set("DBUS_SESSION_BUS_ADDRESS", address.trim_end());
+        let address = address.trim_end().to_owned();
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", &address);
+        Self { bus, daemon: daemon(sandbox, arguments), address }
+    }
 
-        let keyring = Self { bus, daemon: daemon(sandbox, &["--unlock"]) };
-        eventually("the keyring to keep a secret", || {
-            let mut command = sandbox.command("secret-tool");
-            command.args(["store", "--label=probe", "probe", "x"]);
-            (sandbox.run(command, b"x".into()).code == Some(0)).then_some(())
-        });
-        keyring
+    /// Where its bus is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends the daemon.
+    pub(crate) fn end(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
     }
 
     /// Starts the daemon again, as after a login without the password.
@@ -63,16 +97,19 @@ impl Keyring {
     }
 
     fn start_again(&mut self, sandbox: &Sandbox, arguments: &[&str]) {
-        self.daemon.kill().unwrap();
-        self.daemon.wait().unwrap();
+        self.end();
         self.daemon = daemon(sandbox, arguments);
-        eventually("the keyring on the bus", || {
-            let mut command = sandbox.command("dbus-send");
-            command.args(["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
-            command.args(["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"]);
-            sandbox.run(command, Vec::new()).stdout.contains("boolean true").then_some(())
-        });
+        wait_for_service(sandbox);
     }
+}
+
+fn wait_for_service(sandbox: &Sandbox) {
+    eventually("the keyring's service", || {
+        let mut command = sandbox.command("dbus-send");
+        command.args(["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"]);
+        command.args(["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"]);
+        sandbox.run(command, Vec::new()).stdout.contains("boolean true").then_some(())
+    });
 }
 
 fn daemon(sandbox: &Sandbox, arguments: &[&str]) -> Child {
@@ -97,8 +134,6 @@ impl Drop for Keyring {
 #[test]
 fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
-    sandbox.unset("FINMCP_STORE");
-    sandbox.unset("FINMCP_STORE_KEY_FILE");
     let _keyring = Keyring::start(&mut sandbox);
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
     let token = sandbox.finmcp(["token", "--env", "sandbox"]).expect_success().stdout;
@@ -116,8 +151,6 @@ fn a_sign_in_is_kept_in_the_keychain_and_nowhere_else() {
 #[test]
 fn a2_an_idle_process_does_not_poll_the_keychain() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
-    sandbox.unset("FINMCP_STORE");
-    sandbox.unset("FINMCP_STORE_KEY_FILE");
     let _keyring = Keyring::start(&mut sandbox);
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
     let mut serve = sandbox.serve(["asset", "--env", "sandbox"]);
@@ -134,8 +167,6 @@ fn a2_an_idle_process_does_not_poll_the_keychain() {
 #[test]
 fn t065_many_processes_renew_each_token_once() {
     let mut sandbox = Sandbox::new();
-    sandbox.unset("FINMCP_STORE");
-    sandbox.unset("FINMCP_STORE_KEY_FILE");
     let _keyring = Keyring::start(&mut sandbox);
     stress::renew_each_token_once(sandbox, Size::or(8, 12));
 }
@@ -172,6 +203,7 @@ fn t083_doctor_names_a_locked_keychain() {
     let (mut sandbox, vendor) = (Sandbox::new(), machine_vendor());
     sandbox.unset("FINMCP_STORE");
     sandbox.unset("FINMCP_STORE_KEY_FILE");
+    sandbox.set("FINMCP_LOG", "trace");
     let mut keyring = Keyring::start(&mut sandbox);
     sandbox.finmcp(machine_login(&sandbox, &vendor)).expect_success();
     sandbox.finmcp(["setup", "cursor", "asset", "--env", "sandbox"]).expect_success();

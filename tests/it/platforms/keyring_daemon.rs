@@ -294,7 +294,7 @@ fn t083_a_missing_keyring_is_named() {
     let _keyring = session.locked_keyring();
     let mut worker = session.worker();
     assert_eq!(worker.call("load a"), "none");
-    assert_eq!(worker.call("save a 100"), "Failed: there is no default keyring yet");
+    assert_eq!(worker.call("save a 100"), "NoKeyring");
 }
 
 #[test]

@@ -9,3 +9,7 @@ pub mod keychain;
 pub mod keyring_daemon;
 #[cfg(unix)]
 pub mod packaging;
+#[cfg(target_os = "linux")]
+pub mod prompter;
+#[cfg(target_os = "linux")]
+pub mod unlocking;

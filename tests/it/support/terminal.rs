@@ -1,11 +1,11 @@
 //! A terminal with a person before it.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
-    process::Stdio,
+    process::{Child, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
@@ -82,8 +82,18 @@ impl Terminal {
             terminal.enter(&format!("{answer}\n"));
         }
         let code = wait(&mut child, PATIENCE).flatten();
-        assert!(answers.iter().all(|(_, answer)| !terminal.shown().contains(answer)), "{}", terminal.shown());
-        (code, terminal.shown())
+        let shown = terminal.last_shown();
+        assert!(answers.iter().all(|(_, answer)| !shown.contains(answer)), "{shown}");
+        (code, shown)
+    }
+
+    /// Has a person run finmcp here.
+    pub fn sitting(sandbox: &Sandbox, arguments: &[impl AsRef<OsStr>]) -> Sitting {
+        let terminal = Self::open();
+        let mut command = sandbox.command("setsid");
+        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_finmcp")]).args(arguments);
+        let child = command.stdin(terminal.stdio()).stdout(terminal.stdio()).stderr(terminal.stdio()).spawn().unwrap();
+        Sitting { terminal, child, read: 0 }
     }
 
     /// The terminal as a program's stdin, stdout or stderr.
@@ -107,8 +117,58 @@ impl Terminal {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
+    /// The same, to the last word of a program that has ended.
+    pub fn last_shown(&self) -> String {
+        const LAST: &str = "\u{1c}";
+        (&self.seat).write_all(LAST.as_bytes()).unwrap();
+        let shown = eventually("the last word", || {
+            let shown = self.shown();
+            shown.ends_with(LAST).then_some(shown)
+        });
+        shown.replace(LAST, "")
+    }
+
     /// Whether it shows what is typed, and hands it over line by line, as a shell expects it.
     pub fn is_as_ever(&self) -> bool {
         tcgetattr(&self.seat).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON)
+    }
+}
+
+/// A person at a terminal where finmcp runs.
+pub struct Sitting {
+    pub terminal: Terminal,
+    child: Child,
+    /// How much of the screen the person has read.
+    read: usize,
+}
+
+impl Sitting {
+    /// The person waits until the screen shows `text`, after what they have read.
+    pub fn reads(&mut self, text: &str) -> &mut Self {
+        let shown = || self.terminal.shown();
+        let at = eventually(&format!("{text:?} on the screen"), || {
+            let at = shown().get(self.read..)?.find(text);
+            assert!(at.is_some() || self.child.try_wait().unwrap().is_none(), "no {text:?} on {}", shown());
+            at
+        });
+        self.read += at + text.len();
+        self
+    }
+
+    pub fn types(&mut self, text: &str) -> &mut Self {
+        self.terminal.enter(text);
+        self
+    }
+
+    /// The exit code, and what was on the screen. The terminal is as it was before.
+    pub fn ends(&mut self) -> (Option<i32>, String) {
+        let code = wait(&mut self.child, PATIENCE);
+        assert!(self.terminal.is_as_ever(), "the terminal is left silent: {}", self.terminal.shown());
+        (code.flatten(), self.terminal.last_shown())
+    }
+
+    /// Whether finmcp still runs.
+    pub fn goes_on(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 }
