@@ -292,15 +292,14 @@ impl From<&AssertionError> for Advice {
     }
 }
 
-/// How to open a file store that the given key does not open.
-fn original_key(Mismatch { folder, given, stored }: &Mismatch) -> String {
+/// How to use the key that the file store was created with.
+pub fn original_key(Mismatch { given, stored, .. }: &Mismatch) -> String {
     let enter = "enter the original passphrase in a terminal or set FINMCP_STORE_PASSPHRASE to it";
-    let key = match (given, stored) {
+    match (given, stored) {
         (_, KeyKind::KeyFile) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with".to_owned(),
         (KeyKind::KeyFile, KeyKind::Passphrase) => format!("unset FINMCP_STORE_KEY_FILE, then {enter}"),
         (KeyKind::Passphrase, KeyKind::Passphrase) => enter.to_owned(),
-    };
-    format!("{key}; or delete {folder} and sign in again")
+    }
 }
 
 impl From<&StoreError> for Advice {
@@ -322,12 +321,16 @@ impl From<&StoreError> for Advice {
                      new keyring to `gnome-keyring-daemon --replace --unlock`",
                 );
             }
-            StoreError::AnotherKey(mismatch) => return Self::new(ErrorKind::Store, original_key(mismatch)),
+            StoreError::AnotherKey(mismatch) => {
+                let key = original_key(mismatch);
+                let hint = format!("{key}; or delete {} and sign in again", mismatch.folder);
+                return Self::new(ErrorKind::Store, hint);
+            }
             StoreError::NeedsKeyFile(_) => "set FINMCP_STORE_KEY_FILE to the key file that it was created with",
             StoreError::ShortPassphrase => "choose a longer passphrase, or set FINMCP_STORE_KEY_FILE to a key file",
             StoreError::NeedsPassphrase => {
-                "set FINMCP_STORE_PASSPHRASE to the passphrase; in a terminal, `finmcp login`, `finmcp status` and \
-                 `finmcp doctor` ask for it"
+                "set FINMCP_STORE_PASSPHRASE to the passphrase, or FINMCP_STORE_KEY_FILE to the key file; in a terminal, \
+                 `finmcp login`, `finmcp status` and `finmcp doctor` ask for the passphrase"
             }
             StoreError::Corrupt(_) => "run `finmcp login` for this server again to replace the entry",
             StoreError::Newer(_) => "update finmcp on this machine (the entry was not changed)",

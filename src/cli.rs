@@ -29,7 +29,7 @@ use crate::{
     span,
 };
 
-/// Connect AI clients and scripts to financial data: sign in once, with no token in any config file
+/// Connect AI clients and scripts to financial data, with no token in any file
 #[derive(Debug, Parser)]
 #[command(
     name = "finmcp",

@@ -82,7 +82,7 @@ impl Row {
 fn list(settings: &Settings, console: Console) -> Result<(), Error> {
     let rows: Vec<[String; 3]> = Row::all(settings).iter().map(Row::cells).collect();
     if rows.is_empty() && settings.profiles.broken().next().is_none() {
-        console.say("No profile is saved yet. Sign in with finmcp login SERVER, for example: finmcp login tesorio");
+        console.say("No profile is saved yet. Sign in with `finmcp login`");
         return Ok(());
     }
     if !rows.is_empty() {

@@ -1,6 +1,7 @@
 //! The credential store.
 
 use crate::{
+    advice::original_key,
     credential::{
         choice::StoreChoice, file::KeySource, record::Credential, store::StoreError, token_source::TokenSourceError,
     },
@@ -39,10 +40,9 @@ fn hints(subject: &Subject<'_>, error: &StoreError) -> Vec<String> {
             "set FINMCP_STORE_KEY_FILE to the key file that you signed in with, or restore it from a backup".to_owned(),
             start_over(subject.settings, "put a new key file of at least 32 secret bytes there", &login),
         ],
-        StoreError::AnotherKey(_) => vec![
-            "set FINMCP_STORE_KEY_FILE (or FINMCP_STORE_PASSPHRASE) to the one that you signed in with".to_owned(),
-            start_over(subject.settings, "keep the new one", &login),
-        ],
+        StoreError::AnotherKey(mismatch) => {
+            vec![original_key(mismatch), start_over(subject.settings, "keep the new one", &login)]
+        }
         _ => Vec::new(),
     }
 }

@@ -1,16 +1,18 @@
 //! The text of every error. The matches are exhaustive, so that a new kind needs an example here.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+mod catalogue;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::{io::AsyncReadExt, net::TcpListener};
 
+use self::catalogue::{catalogue, written};
 use super::*;
 use crate::{
     bridge::control::audit::{Audit, AuditOptions},
     client::ClientError,
-    console::{Color, Console, Voice},
     conversation::{
         failure::{Failure, Refusal},
         reply::{self, ServerLabels},
@@ -41,26 +43,6 @@ use crate::{
     setup::{change::Taken, client::Client, error::DocumentError, file::FileError},
     tool::arguments::ArgumentError,
 };
-
-/// The texts of examples of one error type, each with its kind. Panics if a kind has no example.
-fn catalogue<E>(
-    examples: Vec<E>,
-    kinds: &[&str],
-    kind: impl Fn(&E) -> &'static str,
-    words: impl Fn(E) -> String,
-) -> String {
-    let named: Vec<(&str, String)> = examples.into_iter().map(|example| (kind(&example), words(example))).collect();
-    let shown: BTreeSet<&str> = named.iter().map(|(kind, _)| *kind).collect();
-    assert_eq!(shown, kinds.iter().copied().collect(), "a kind has no example");
-    named.iter().map(|(kind, words)| format!("{kind}: {words}\n")).collect()
-}
-
-/// An error as the console writes it, after its exit code.
-fn written(error: impl Into<Error>) -> String {
-    let error = error.into();
-    let words = Console::new(Color::Never, Voice::Usual).words(&error);
-    format!("exit code {}\n{words}\n", error.kind.exit_code())
-}
 
 /// Compares the examples with the snapshot. Does not compile unless the kinds are complete.
 macro_rules! assert_words {

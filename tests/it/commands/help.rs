@@ -63,7 +63,7 @@ fn every_command_has_a_page_of_the_manual() {
 
 /// The first screen fits a terminal of 24 lines, and names every command.
 #[test]
-fn the_first_screen_names_every_command() {
+fn c11_the_first_screen_names_every_command() {
     let sandbox = Sandbox::new();
     let bare = sandbox.finmcp::<&str>([]).expect_code(2).stderr;
     assert_eq!(bare, sandbox.finmcp(["-h"]).expect_success().stdout);
@@ -82,7 +82,7 @@ fn the_first_screen_names_every_command() {
 
 /// `-h` is short: it fits two screens, and `--help` has the rest.
 #[test]
-fn short_help_is_short() {
+fn c11_short_help_is_short() {
     let sandbox = Sandbox::new();
     for command in commands() {
         let [short, long] = ["-h", "--help"]
@@ -96,7 +96,7 @@ fn short_help_is_short() {
 
 /// Help fits 80 columns, examples too, which can be pasted.
 #[test]
-fn help_and_its_examples_fit_80_columns() {
+fn c11_help_and_its_examples_fit_80_columns() {
     let sandbox = Sandbox::new();
     for command in commands() {
         for flag in ["--help", "-h"] {
@@ -117,7 +117,7 @@ fn help_and_its_examples_fit_80_columns() {
 /// At a terminal of any width, text breaks between words, and commands and URLs stay whole.
 #[cfg(unix)]
 #[test]
-fn text_breaks_between_words() {
+fn c11_text_breaks_between_words() {
     let sandbox = Sandbox::new();
     let cases: [&[&str]; 4] = [
         &["call", "list_customers", "-s", "nothing"],
@@ -159,7 +159,7 @@ fn strip_colors(text: &str) -> String {
 /// At a terminal, a manual page is shown and not its source; without a `man`, the help is.
 #[cfg(unix)]
 #[test]
-fn a_manual_page_is_readable_at_a_terminal() {
+fn c11_a_manual_page_is_readable_at_a_terminal() {
     let mut sandbox = Sandbox::new();
     let folder = sandbox.home().join("bin");
     fs::create_dir(&folder).unwrap();

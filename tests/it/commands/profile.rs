@@ -256,7 +256,7 @@ fn c7_a_person_is_asked_before_a_profile_is_removed() {
 #[test]
 fn c7_profiles_are_listed() {
     let sandbox = Sandbox::new();
-    sandbox.finmcp(["profile", "list"]).expect_success().expect_stderr(&["finmcp login tesorio"]);
+    sandbox.finmcp(["profile", "list"]).expect_success().expect_stderr(&["`finmcp login`"]);
     let (sandbox, _browser, vendor) = with_books();
     let text = format!(
         "default = \"Books\"\n{}[profiles.asset-sandbox]\nprovider = \"asset\"\nenvironment = \"sandbox\"\n[profiles.bad]\nprovider = \"nope\"\n",

@@ -214,7 +214,7 @@ fn c12_a_readable_key_file_is_warned_of() {
             sandbox
                 .finmcp(["token", "--env", "sandbox"])
                 .expect_code(6)
-                .expect_stderr(&["can be written", "chmod go-w"]);
+                .expect_stderr(&["is writable by other users", "chmod go-w"]);
         }
     }
     // The command in the warning ends it.

@@ -55,7 +55,7 @@ fn verbose_status_shows_every_detail_of_a_sign_in() {
 /// Who is signed in: the person and the organisation that the server names, cleaned, so that two accounts are told
 /// apart.
 #[test]
-fn status_tells_accounts_apart() {
+fn c6_status_tells_accounts_apart() {
     for (claims, who) in [
         (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), "ada@a.example, Acme, Inc."),
         (json!({"email": "ada@b.example"}), "ada@b.example"),
@@ -73,7 +73,7 @@ fn status_tells_accounts_apart() {
 
 /// Why a sign-in does not work any more, and the command that signs in again, which works.
 #[test]
-fn status_says_why_and_what_to_run() {
+fn c6_status_says_why_and_what_to_run() {
     let refusal = |code: &str| Effect::Answer(Reply::new(400).json(&json!({"error": code})));
     for (effect, reason) in [
         (Some(refusal("invalid_grant")), "the server ended the sign-in"),

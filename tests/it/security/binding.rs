@@ -148,7 +148,8 @@ fn t044_t046_no_token_is_shared_or_stored_in_plain_text() {
     {
         let profile = format!("{saved}\n[profiles.second]\nurl = {:?}\n{member}\n", second.url());
         fs::write(&file, profile).unwrap();
-        let name = member.split(' ').next().unwrap();
+        let name = member.split([' ', '=']).next().unwrap();
+        let name = if name == "headers" { "remove header \"authorization\"" } else { name };
         sandbox.finmcp(["token", "second"]).expect_code(2).expect_stderr(&["config.toml", name]);
     }
     assert!(second.records().is_empty());

@@ -7,8 +7,8 @@ fn cure_another_key_file() {
     let (mut sandbox, _vendor, _browser) = books(Script::people());
     let (original, other) = (key_file(&sandbox), sandbox.give("other.key", [7; 32]));
     sandbox.set("FINMCP_STORE_KEY_FILE", &other);
-    let said = diagnose(&sandbox, &["books"], "store", &["encrypted with another key or passphrase"]);
-    said.advises("set FINMCP_STORE_KEY_FILE (or FINMCP_STORE_PASSPHRASE) to the one that you signed in with");
+    let said = diagnose(&sandbox, &["books"], "store", &["is encrypted with another key file"]);
+    said.advises("set FINMCP_STORE_KEY_FILE to the key file that it was created with");
     sandbox.set("FINMCP_STORE_KEY_FILE", original);
     expect_green(&sandbox, &["books"]);
 
@@ -64,13 +64,13 @@ fn cure_a_passphrase_that_is_missing_or_wrong() {
     let (mut sandbox, _vendor, _browser) = with_passphrase();
     sandbox.unset("FINMCP_STORE_PASSPHRASE");
     let said = diagnose(&sandbox, &["books"], "store", &["needs its key file or its passphrase"]);
-    said.advises("set FINMCP_STORE_PASSPHRASE to the passphrase").advises("`finmcp doctor` ask for it");
+    said.advises("set FINMCP_STORE_PASSPHRASE to the passphrase").advises("`finmcp doctor` ask for the passphrase");
     let answers = [("Passphrase for your credentials", "correct horse battery")];
     let (code, shown) = Terminal::answering(&sandbox, &["doctor".into(), "books".into()], &answers);
     assert_eq!(code, Some(0), "{shown}");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse batteri");
-    let said = diagnose(&sandbox, &["books"], "store", &["encrypted with another key or passphrase"]);
-    said.advises("(or FINMCP_STORE_PASSPHRASE) to the one that you signed in with");
+    let said = diagnose(&sandbox, &["books"], "store", &["is encrypted with another passphrase"]);
+    said.advises("or set FINMCP_STORE_PASSPHRASE to it");
     sandbox.set("FINMCP_STORE_PASSPHRASE", "correct horse battery");
     expect_green(&sandbox, &["books"]);
 }

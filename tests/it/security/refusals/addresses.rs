@@ -196,7 +196,7 @@ fn t132_servers_with_invalid_certificates() {
     for (identity, said, way_out) in [
         (Identity::Expired, "has expired", "this machine's clock"),
         (Identity::NotYetValid, "is not valid yet", "this machine's clock"),
-        (Identity::OtherName, "is for another name", "ca_file"),
+        (Identity::OtherName, "is for another name", "the certificate names another server"),
         (Identity::SelfSigned, "is self-signed, or from an authority that this machine does not trust", "ca_file"),
         (
             Identity::UnknownAuthority,
