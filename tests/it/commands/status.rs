@@ -71,6 +71,38 @@ fn c6_status_tells_accounts_apart() {
     Sandbox::new().finmcp(["status", "nothing"]).expect_code(2).expect_stderr(&["nothing"]);
 }
 
+/// c6: a name that no token has comes from the userinfo endpoint, if the sign-in has the scope for it. Whatever that
+/// endpoint does, the sign-in succeeds; the token goes there once and nowhere else.
+#[test]
+fn c6_a_name_comes_from_the_userinfo_endpoint() {
+    let named = Reply::new(200).json(&json!({"sub": "7", "email": "ada@a.example", "org_name": "Acme"}));
+    let elsewhere = Vendor::start(Script::default());
+    let redirect = Reply::new(302).header("location", format!("{}/userinfo", elsewhere.origin()));
+    for (scope, reply, who, asked) in [
+        ("openid", named.clone(), "ada@a.example, Acme", 1),
+        ("mcp", named, "client-1", 0),
+        ("openid", Reply::new(200).json(&json!({"sub": "7"})), "client-1", 1),
+        ("openid", Reply::new(500), "client-1", 1),
+        ("openid", redirect, "client-1", 1),
+    ] {
+        let userinfo = Vendor::start(Script::default());
+        let metadata = json!({"userinfo_endpoint": format!("{}/userinfo", userinfo.origin())});
+        let vendor = Vendor::start(Script { authorization_server: metadata, ..Script::people() });
+        userinfo.fault(On::Path("/userinfo"), Effect::Answer(reply));
+        let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books", "--scope", scope]);
+        let said = sandbox.finmcp(["status"]).expect_success().stdout;
+        assert_eq!(said, format!("books  signed in as {who}\n"), "{scope}");
+        let requests = userinfo.records_at("/userinfo");
+        assert_eq!(requests.len(), asked, "{scope} {who}");
+        assert!(requests.iter().all(|request| request.header("authorization").is_some()));
+        // A renewal keeps the name and asks for none.
+        sandbox.finmcp(["token", "books", "--force-refresh"]).expect_success();
+        assert_eq!(sandbox.finmcp(["status"]).expect_success().stdout, said);
+        assert_eq!(userinfo.records_at("/userinfo").len(), asked);
+    }
+    assert!(elsewhere.records().is_empty());
+}
+
 /// Why a sign-in does not work any more, and the command that signs in again, which works.
 #[test]
 fn c6_status_says_why_and_what_to_run() {
