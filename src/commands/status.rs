@@ -36,6 +36,9 @@ struct ProfileDocument {
     account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<String>,
+    /// Whether the client signs in for itself, without a user.
+    #[serde(skip)]
+    is_program: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +132,9 @@ async fn describe(settings: &Settings, credentials: &Credentials, profile: Profi
         person: tokens.and_then(|tokens| tokens.person.clone()),
         account: identity.map(|identity| identity.account.clone()).filter(|account| *account != profile.name),
         client_id: identity.map(|identity| identity.client_id.clone()).filter(|client| !client.is_empty()),
+        is_program: credential
+            .as_ref()
+            .is_some_and(|credential| matches!(credential.renewal, Renewal::ClientCredentials)),
         issuer: identity.map(|identity| identity.issuer.clone()),
         scope: scope.map(ToString::to_string),
         company: company(credentials, &profile).await,
@@ -204,8 +210,11 @@ fn state(now: Timestamp, document: &ProfileDocument) -> String {
         return format!("signed out: {reason}. Sign in with:");
     }
     let at_company = document.company.as_ref().and_then(|company| company.person.as_ref());
-    let who = document.person.as_ref().or(at_company).or(document.client_id.as_ref());
-    let who = who.map(|who| format!(" as {who}")).unwrap_or_default();
+    let who = match (document.person.as_ref().or(at_company), &document.client_id) {
+        (Some(person), _) => format!(" as {person}"),
+        (None, Some(client)) if document.is_program => format!(" as client {client}"),
+        (None, _) => String::new(),
+    };
     let end = document.expires_at.as_deref().and_then(|instant| instant.parse::<Timestamp>().ok());
     let until = match (document.renewal, end) {
         (AUTOMATIC | API_KEY, _) => String::new(),

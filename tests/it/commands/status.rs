@@ -57,15 +57,15 @@ fn verbose_status_shows_every_detail_of_a_sign_in() {
 #[test]
 fn c6_status_tells_accounts_apart() {
     for (claims, who) in [
-        (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), "ada@a.example, Acme, Inc."),
-        (json!({"email": "ada@b.example"}), "ada@b.example"),
-        (json!({"preferred_username": "ada\u{1b}[2J\u{202e}"}), "ada[2J"),
-        (json!({"sub": "7"}), "client-1"),
+        (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), " as ada@a.example, Acme, Inc."),
+        (json!({"email": "ada@b.example"}), " as ada@b.example"),
+        (json!({"preferred_username": "ada\u{1b}[2J\u{202e}"}), " as ada[2J"),
+        (json!({"sub": "7"}), ""),
     ] {
         let vendor = Vendor::start(Script { id_token: claims, ..Script::people() });
         let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books"]);
         let said = sandbox.finmcp(["status"]).expect_success().stdout;
-        assert_eq!(said, format!("books  signed in as {who}\n"));
+        assert_eq!(said, format!("books  signed in{who}\n"));
         assert_eq!(sandbox.finmcp(["status", "books"]).expect_success().stdout, said);
     }
     Sandbox::new().finmcp(["status", "nothing"]).expect_code(2).expect_stderr(&["nothing"]);
@@ -79,11 +79,11 @@ fn c6_a_name_comes_from_the_userinfo_endpoint() {
     let elsewhere = Vendor::start(Script::default());
     let redirect = Reply::new(302).header("location", format!("{}/userinfo", elsewhere.origin()));
     for (scope, reply, who, asked) in [
-        ("openid", named.clone(), "ada@a.example, Acme", 1),
-        ("mcp", named, "client-1", 0),
-        ("openid", Reply::new(200).json(&json!({"sub": "7"})), "client-1", 1),
-        ("openid", Reply::new(500), "client-1", 1),
-        ("openid", redirect, "client-1", 1),
+        ("openid", named.clone(), " as ada@a.example, Acme", 1),
+        ("mcp", named, "", 0),
+        ("openid", Reply::new(200).json(&json!({"sub": "7"})), "", 1),
+        ("openid", Reply::new(500), "", 1),
+        ("openid", redirect, "", 1),
     ] {
         let userinfo = Vendor::start(Script::default());
         let metadata = json!({"userinfo_endpoint": format!("{}/userinfo", userinfo.origin())});
@@ -91,7 +91,7 @@ fn c6_a_name_comes_from_the_userinfo_endpoint() {
         userinfo.fault(On::Path("/userinfo"), Effect::Answer(reply));
         let (sandbox, _browser) = signed_in(&vendor, &["--profile", "books", "--scope", scope]);
         let said = sandbox.finmcp(["status"]).expect_success().stdout;
-        assert_eq!(said, format!("books  signed in as {who}\n"), "{scope}");
+        assert_eq!(said, format!("books  signed in{who}\n"), "{scope}");
         let requests = userinfo.records_at("/userinfo");
         assert_eq!(requests.len(), asked, "{scope} {who}");
         assert!(requests.iter().all(|request| request.header("authorization").is_some()));

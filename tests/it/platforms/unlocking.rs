@@ -49,7 +49,7 @@ fn waits(person: &mut Sitting, prompter: &Prompter) {
 #[test]
 fn c1_a_command_waits_while_the_keychains_window_is_open() {
     for (arguments, done) in [
-        (&["status"][..], "signed in as x"),
+        (&["status"][..], "signed in as client x"),
         (&["doctor", "--env", "sandbox"], "All checks passed"),
         (&["call", "echo", "message=hello", "-s", "asset", "--env", "sandbox"], "hello"),
         (&["tools", "asset", "--env", "sandbox"], "echo"),
