@@ -44,8 +44,8 @@
 //!
 //! 1. `main -> commands -> app -> cli -> {doctor, setup, console} -> error -> settings -> profile
 //!    -> {login, client -> bridge, tool, demo} -> conversation -> {advice, serve_log} -> credential -> oauth
-//!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span, terminal}`; never upward, and files never depend on
-//!    each other in a cycle.
+//!    -> {mcp, http, disk} -> {server_url, secret, printable, paragraph, span, terminal}`; never upward, and files
+//!    never depend on each other in a cycle.
 //! 2. Pure modules do no I/O and read no clock: `now` is an argument. They are [`mcp`] and [`conversation`]; in
 //!    [`oauth`] all but `client` and `discovery`; in [`setup`] all but `file`, `claude` and the
 //!    file-existence checks of `client`.

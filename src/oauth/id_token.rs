@@ -12,14 +12,7 @@ use crate::{
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
-    aud: Audience,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
+    aud: jwt::Audience,
 }
 
 /// When `token` expires (RFC 7519 section 4.1.4).
@@ -37,10 +30,7 @@ pub fn check_parties(token: &Secret, issuer: &str, client_id: &str) -> Result<()
     if iss != issuer && Some(&iss) != with_other_slash(issuer).as_ref() {
         return Err(TokenError::Unusable("its ID token is from another issuer"));
     }
-    let is_ours = match aud {
-        Audience::One(audience) => audience == client_id,
-        Audience::Several(audiences) => audiences.iter().any(|audience| audience == client_id),
-    };
+    let is_ours = aud.into_texts().iter().any(|audience| audience == client_id);
     if is_ours { Ok(()) } else { Err(TokenError::Unusable("its ID token is for another client")) }
 }
 

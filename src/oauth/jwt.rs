@@ -27,6 +27,24 @@ pub fn expiry(token: &str) -> Option<Timestamp> {
     Timestamp::from_second(exp as i64).ok()
 }
 
+/// The `aud` claim (RFC 7519 section 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    /// All audiences.
+    pub fn into_texts(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Several(several) => several,
+        }
+    }
+}
+
 /// The claims of a signed token; `None` if it is not one or its claims do not match `T`.
 pub fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
     let mut parts = token.split('.');

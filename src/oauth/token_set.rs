@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use oauth2::{AccessToken, RefreshToken, basic::BasicTokenType};
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -141,29 +138,15 @@ fn lifetime(json: &str, now: Timestamp) -> Option<SignedDuration> {
 }
 
 impl TokenSet {
-    /// The claims of its tokens that are JWTs, the ID token first. Nothing verifies them: for display only.
-    pub fn claims<T: DeserializeOwned>(&self) -> Vec<T> {
-        let tokens = self.id_token.iter().chain([&self.access_token]);
-        tokens.filter_map(|token| jwt::claims(token.expose())).collect()
-    }
-
     /// The access token's audience if it is not `resource` (RFC 8707 section 2, RFC 7519 section 4.1.3), cleaned.
     /// `None` if the audience is `resource` or a parent path at its origin, or is missing.
     pub fn other_audience(&self, resource: &str) -> Option<String> {
         #[derive(Deserialize)]
         struct Claims {
-            aud: Audience,
+            aud: jwt::Audience,
         }
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Audience {
-            One(String),
-            Several(Vec<String>),
-        }
-        let audience = match jwt::claims(self.access_token.expose())? {
-            Claims { aud: Audience::One(one) } => vec![one],
-            Claims { aud: Audience::Several(several) } => several,
-        };
+        let Claims { aud } = jwt::claims(self.access_token.expose())?;
+        let audience = aud.into_texts();
         let url = resource.parse::<ServerUrl>().ok();
         let is_own = |audience: &String| {
             audience == resource || url.as_ref().is_some_and(|url| protected_resource::covers(audience, url))
@@ -322,9 +305,11 @@ mod tests {
             (json!(jwt(&json!({"email": "", "preferred_username": "m"}))), Some("m")),
             (json!(jwt(&json!({"email": 7, "preferred_username": " \u{1b}[2Jm\u{202e} "}))), Some("[2Jm")),
             (json!(jwt(&json!({"sub": "8f2"}))), None),
-            (json!(jwt(&json!({"email": "m@a.example", "org_name": "A Inc."}))), Some("m@a.example, A Inc.")),
-            (json!(jwt(&json!({"name": "M", "hd": "a.example"}))), Some("M, a.example")),
-            (json!(jwt(&json!({"organization_name": "A Inc."}))), Some("A Inc.")),
+            (json!(jwt(&json!({"email": "m@a.example", "org_name": "A Inc."}))), Some("m@a.example of A Inc.")),
+            (json!(jwt(&json!({"name": "M", "hd": "a.example"}))), Some("M of a.example")),
+            (json!(jwt(&json!({"organization_name": "A Inc.", "org_name": "B", "company_name": 7}))), Some("B")),
+            (json!(jwt(&json!({"email": "", "name": 7, "organization": {"id": "x"}}))), None),
+            (json!(jwt(&json!({"name": "M", "organization": "A \u{1b}[31mInc"}))), Some("M of A [31mInc")),
             (json!(jwt(&json!("email"))), None),
             (json!("a.b.c"), None),
             (json!(null), None),

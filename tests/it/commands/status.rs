@@ -57,7 +57,7 @@ fn verbose_status_shows_every_detail_of_a_sign_in() {
 #[test]
 fn c6_status_tells_accounts_apart() {
     for (claims, who) in [
-        (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), " as ada@a.example, Acme, Inc."),
+        (json!({"email": "ada@a.example", "org_name": "Acme, Inc."}), " as ada@a.example of Acme, Inc."),
         (json!({"email": "ada@b.example"}), " as ada@b.example"),
         (json!({"preferred_username": "ada\u{1b}[2J\u{202e}"}), " as ada[2J"),
         (json!({"sub": "7"}), ""),
@@ -67,6 +67,11 @@ fn c6_status_tells_accounts_apart() {
         let said = sandbox.finmcp(["status"]).expect_success().stdout;
         assert_eq!(said, format!("books  signed in{who}\n"));
         assert_eq!(sandbox.finmcp(["status", "books"]).expect_success().stdout, said);
+        // Doctor names the same.
+        let report = sandbox.finmcp(["doctor", "books"]).expect_success().stdout;
+        let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
+        let named = if who.is_empty() { String::new() } else { format!("{} (the server says), ", who.trim()) };
+        assert!(report.contains(&format!("sign-in {named}profile books")), "{report}");
     }
     Sandbox::new().finmcp(["status", "nothing"]).expect_code(2).expect_stderr(&["nothing"]);
 }
@@ -79,7 +84,7 @@ fn c6_a_name_comes_from_the_userinfo_endpoint() {
     let elsewhere = Vendor::start(Script::default());
     let redirect = Reply::new(302).header("location", format!("{}/userinfo", elsewhere.origin()));
     for (scope, reply, who, asked) in [
-        ("openid", named.clone(), " as ada@a.example, Acme", 1),
+        ("openid", named.clone(), " as ada@a.example of Acme", 1),
         ("mcp", named, "", 0),
         ("openid", Reply::new(200).json(&json!({"sub": "7"})), "", 1),
         ("openid", Reply::new(500), "", 1),
